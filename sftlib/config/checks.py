@@ -1,0 +1,122 @@
+"""What no single key can tell: combinations that cannot work, and sweeps that name no key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sftlib.config.problems import Problem, did_you_mean, keys_of, section_at
+from sftlib.config.tree import SFTConfig
+
+
+def check_tree(config: SFTConfig) -> list[Problem]:
+    """Every problem across keys."""
+    return [problem for check in _CHECKS for problem in check(config)]
+
+
+def _sources(config: SFTConfig) -> Iterator[Problem]:
+    if config.data.train is None:
+        yield Problem("data.train", "is missing: give the path of the training records")
+    if config.data.test is None and config.data.test_size is None:
+        yield Problem("data.test", "is missing: give the test records, or data.test_size to split them off train")
+    for split in ("train", "validation", "test"):
+        source = getattr(config.data, split)
+        if source is None:
+            continue
+        if (source.path is None) == (source.hub is None):
+            yield Problem(f"data.{split}", "expected exactly one of path and hub")
+        if source.path and "${" not in source.path and not Path(source.path).exists():
+            yield Problem(f"data.{split}.path", "there is no such file or folder", source.path)
+
+
+def _splits(config: SFTConfig) -> Iterator[Problem]:
+    for split in ("validation", "test"):
+        if getattr(config.data, f"{split}_size") is not None and getattr(config.data, split) is not None:
+            yield Problem(f"data.{split}_size", f"cannot be combined with data.{split}: drop one of them", getattr(config.data, f"{split}_size"))
+
+
+def _task(config: SFTConfig) -> Iterator[Problem]:
+    task = config.task
+    if task.type == "generation":
+        if config.predict.method == "score":
+            yield Problem("predict.method", "score needs task.type: classification with task.labels", "score")
+        return
+    if len(set(task.labels)) < 2:
+        yield Problem("task.labels", "classification needs at least two distinct labels, such as [hate, normal]", task.labels)
+    elif len(task.labels) == 2 and task.positive is None:
+        yield Problem("task.positive", f"say which of {' and '.join(task.labels)} counts as positive")
+    if task.positive is not None and task.positive not in task.labels:
+        yield Problem("task.positive", f"is not in task.labels{did_you_mean(task.positive, task.labels)}", task.positive)
+    for name in ("verbalizers", "aliases"):
+        for label in getattr(task, name):
+            if label not in task.labels:
+                yield Problem(f"task.{name}", f"{label!r} is not in task.labels{did_you_mean(label, task.labels)}")
+
+
+def _parallel(config: SFTConfig) -> Iterator[Problem]:
+    parallel = config.parallel
+    if parallel.strategy == "single" and parallel.world_size > 1:
+        message = f"single is one process, but parallel asks for {parallel.nodes} x {parallel.gpus_per_node}: expected ddp, fsdp, zero1, zero2 or zero3"
+        yield Problem("parallel.strategy", message, "single")
+    if config.cluster.scheduler == "local" and parallel.nodes > 1:
+        yield Problem("parallel.nodes", "the local profile is one machine: name a cluster profile (sft run --cluster ...), or set 1", parallel.nodes)
+
+
+def _precision(config: SFTConfig) -> Iterator[Problem]:
+    if config.train.precision == "fp16" and config.model.dtype == "bfloat16":
+        yield Problem("train.precision", "fp16 training of a bfloat16 base mixes two 16-bit types: use bf16", "fp16")
+    if config.model.quantization.kind != "none" and not config.lora.enabled:
+        yield Problem("lora.enabled", "quantised weights cannot be trained: they need an adapter", False)
+    if config.train.backend == "unsloth" and config.parallel.world_size > 1:
+        yield Problem("train.backend", "unsloth trains on one device: use trl", "unsloth")
+    if config.train.packing and config.train.group_by_length:
+        yield Problem("train.group_by_length", "rows are already full with train.packing: drop one of them", True)
+
+
+def _best_model(config: SFTConfig) -> Iterator[Problem]:
+    watches = config.train.early_stopping_patience is not None or config.train.keep_best
+    if watches and config.data.validation is None and config.data.validation_size is None:
+        key = "train.keep_best" if config.train.keep_best else "train.early_stopping_patience"
+        yield Problem(key, "needs validation records: give data.validation or data.validation_size")
+
+
+def _container(config: SFTConfig) -> Iterator[Problem]:
+    container = config.container
+    if container.runtime != "none" and container.image is None:
+        yield Problem("container.image", f"is missing: {container.runtime} needs an image (sft container build)")
+    if container.runtime != "none" and container.image and not Path(container.image).exists():
+        yield Problem("container.image", "there is no such image: build it with sft container build", container.image)
+
+
+def _sweep(config: SFTConfig) -> Iterator[Problem]:
+    sweep = config.sweep
+    for name, keys in [
+        ("grid", list(sweep.grid)), ("random", list(sweep.random)),
+        ("list", [key for entry in sweep.list_ for key in entry if key != "id"]),
+    ]:  # fmt: skip
+        for key in keys:
+            yield from _sweep_key(f"sweep.{name}", key)
+    for key, choices in sweep.grid.items():
+        if not choices:
+            yield Problem(f"sweep.grid.{key}", "expected at least one value", choices)
+    if sweep.random and not sweep.draws:
+        yield Problem("sweep.draws", "sweep.random needs the number of draws")
+    for key, how in sweep.random.items():
+        if len(how) != 1 or next(iter(how)) not in ("choice", "uniform", "log_uniform"):
+            yield Problem(f"sweep.random.{key}", "expected {choice: [...]}, {uniform: [a, b]} or {log_uniform: [a, b]}", how)
+
+
+def _sweep_key(place: str, key: str) -> Iterator[Problem]:
+    *parents, leaf = key.split(".")
+    section = section_at(parents, SFTConfig)
+    known = keys_of(section) if section else []
+    if leaf not in known:
+        yield Problem(f"{place}.{key}", f"no such key in an experiment{did_you_mean(leaf, known)}")
+    elif parents and parents[0] in ("cluster", "container", "report", "sweep"):
+        yield Problem(f"{place}.{key}", f"{parents[0]} is the same for all cells: it cannot be swept")
+
+
+_CHECKS: list[Callable[[SFTConfig], Any]] = [
+    _sources, _splits, _task, _parallel, _precision, _best_model, _container, _sweep,
+]  # fmt: skip

@@ -1,0 +1,80 @@
+"""Sections `train` and `parallel`: the optimisation and the processes that share it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sftlib.config.base import Section, knob, knobs
+
+Logger = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+
+
+class TrainSection(Section):
+    """How the adapter is trained."""
+
+    backend: Literal["trl", "unsloth"] = knob("trl", "who runs the training loop")
+    epochs: float = knob(3.0, "passes over the training records", gt=0)
+    max_steps: int | None = knob(None, "stop after this many optimiser steps, whatever epochs says", ge=1)
+    batch_size: int = knob(4, "records a device holds at once", ge=1)
+    gradient_accumulation: int = knob(4, "batches per optimiser step: effective batch = batch_size x this x devices", ge=1)
+    learning_rate: float = knob(2e-4, "peak learning rate", gt=0)
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt", "cosine_with_min_lr"] = knob(
+        "cosine", "course of the learning rate after warm-up"
+    )
+    warmup_ratio: float = knob(0.03, "share of the steps in which the learning rate rises", ge=0, lt=1)
+    optimizer: Literal[
+        "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor", "sgd"
+    ] = knob("adamw_torch", "8-bit and paged ones need bitsandbytes")
+    weight_decay: float = knob(0.01, "decoupled weight decay", ge=0)
+    max_grad_norm: float = knob(1.0, "gradients are clipped to this norm; 0: never", ge=0)
+    label_smoothing: float = knob(0.0, "share of the target spread over the vocabulary", ge=0, lt=1)
+    neftune_alpha: float | None = knob(None, "noise on embeddings in training", gt=0)
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = knob("auto", "mixed precision; auto: bf16 where the hardware has it")
+    gradient_checkpointing: bool = knob(False, "recompute activations in the backward pass: less memory, 20-30% slower")
+    loss_on: Literal["completion", "assistant", "all"] = knob("completion", "which tokens are supervised")
+    max_length: int = knob(1024, "longest record in tokens", ge=8)
+    overlong: Literal["error", "drop", "truncate_prompt"] = knob("error", "what happens to a longer record")
+    packing: bool = knob(False, "several records a row, attention kept apart, positions restarting")
+    group_by_length: bool = knob(False, "batches of like length: less padding")
+    pad_to_multiple: int = knob(8, "rows are padded to the longest in the batch, rounded up to this", ge=1)
+    logging_steps: int = knob(5, "optimiser steps between two lines of metrics", ge=1)
+    eval_steps: int | None = knob(None, "optimiser steps between evaluations; default: once an epoch", ge=1)
+    save_steps: int | None = knob(None, "optimiser steps between checkpoints; default: once an epoch", ge=1)
+    save_total_limit: int = knob(3, "checkpoints kept", ge=1)
+    early_stopping_patience: int | None = knob(None, "evaluations without improvement before stopping", ge=1)
+    early_stopping_threshold: float = knob(0.0, "what counts as improvement", ge=0)
+    best_metric: str = knob("eval_loss", "what is best, for the model kept at the end")
+    keep_best: bool = knob(False, "keep the best model by best_metric instead of the last")
+    sample_generations: int = knob(0, "answers shown at each evaluation", ge=0)
+    loggers: list[Logger] = knob(["tensorboard"], "where metrics go besides metrics.jsonl")
+    run_name: str | None = knob(None, "name shown by the loggers; default: run and cell")
+    seed: int = knob(0, "seed of initialisation, order and dropout", ge=0)
+    threads: int = knob(1, "CPU threads a process uses", ge=1)
+    save_merged_model: bool = knob(False, "also fold the adapter into the base, by its own stage")
+
+
+class ParallelSection(Section):
+    """How many processes train one cell together, and what they share."""
+
+    strategy: Literal["single", "ddp", "fsdp", "zero1", "zero2", "zero3"] = knob(
+        "single", "single: one process; ddp: copies; fsdp and zero*: weights or optimiser state in shards"
+    )
+    nodes: int = knob(1, "machines a cell trains on", ge=1)
+    gpus_per_node: int = knob(1, "processes (one a device) on each machine", ge=1)
+    cpu_offload: bool = knob(False, "keep optimiser state (zero) or weights (fsdp) in host memory")
+    timeout_min: int = knob(30, "minutes before a silent collective counts as hung", ge=1)
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.gpus_per_node
+
+
+class SweepSection(Section):
+    """Which cells: every combination of `grid`, each entry of `list`, draws of `random`; each with every seed."""
+
+    grid: dict[str, list] = knobs("dotted key -> values; all combinations")
+    list_: list[dict] = knob([], "each entry sets dotted keys; `id` names the cell", alias="list")
+    random: dict[str, dict] = knobs("dotted key -> {choice: [...]} | {uniform: [a, b]} | {log_uniform: [a, b]}")
+    draws: int = knob(0, "number of random combinations", ge=0)
+    draw_seed: int = knob(0, "seed of the draws", ge=0)
+    seeds: list[int] = knobs("train.seed values; each cell is trained once with each", list)

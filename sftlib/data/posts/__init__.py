@@ -1,0 +1,1 @@
+"""The bundled data set of the demonstration and the tests: short labelled posts, made by `generate`."""

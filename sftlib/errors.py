@@ -1,0 +1,86 @@
+"""The one hierarchy of errors, and what each means to a shell and to a scheduler.
+
+`exit_code` is what a person's command returns (0 done, 1 failed while running, 2 the input is wrong, 3 incomplete);
+`stage_code` is what a scheduled element returns, so that the supervisor knows whether another try can help.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+DONE, FAILED, WRONG_INPUT, INCOMPLETE = 0, 1, 2, 3
+BAD_CONFIG, BAD_DATA, UNHEALTHY_NODE, REQUEUE = 64, 65, 69, 75
+
+ELEMENT_VARIABLE = "SFTLIB_ELEMENT"  # set by the supervisor: this process is an element of a scheduled run
+
+
+class SftError(Exception):
+    """Something that we can name. The message carries the value, what was expected and the remedy."""
+
+    exit_code = FAILED
+    stage_code = FAILED
+
+
+class InputError(SftError):
+    """What the user wrote or pointed to is wrong: running it again as it is cannot help."""
+
+    exit_code = WRONG_INPUT
+    stage_code = BAD_CONFIG
+
+
+class DataError(InputError):
+    """A data file is missing, empty, or not what its format says."""
+
+    stage_code = BAD_DATA
+
+
+class CorruptError(SftError):
+    """A file that was whole when it was written is not whole now."""
+
+
+class IncompleteError(SftError):
+    """The work ran, and something is missing; the message says what, and the command that mends it."""
+
+    exit_code = INCOMPLETE
+    stage_code = INCOMPLETE
+
+
+class UnhealthyNodeError(SftError):
+    """This node cannot do the work; another may."""
+
+    stage_code = UNHEALTHY_NODE
+
+
+class StoppedError(SftError):
+    """Asked to stop by a signal or a stop file; a checkpoint is there and the element wants to be requeued."""
+
+    exit_code = REQUEUE
+    stage_code = REQUEUE
+
+
+def guard(command: Callable[[], int | None]) -> int:
+    """Run a command at the edge of the process: its exit code, or that of the error it ended with."""
+    try:
+        return command() or DONE
+    except SftError as error:
+        print(f"sft: {error}", file=sys.stderr)
+        return error.stage_code if os.environ.get(ELEMENT_VARIABLE) else error.exit_code
+    except KeyboardInterrupt:
+        print("sft: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `sft status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        return _report_os_error(error)
+
+
+def _report_os_error(error: OSError) -> int:
+    """A full disk or a closed folder is named, not shown as a traceback (which `--debug` gives)."""
+    logging.getLogger("sftlib").debug("traceback", exc_info=error)
+    where = f": {error.filename}" if error.filename else ""
+    print(f"sft: {error.strerror or error}{where} ({type(error).__name__})", file=sys.stderr)
+    return FAILED
