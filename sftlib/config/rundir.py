@@ -1,0 +1,161 @@
+"""A run directory made from an experiment, and read again: run.json, and one config.json a cell, written once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sftlib
+from sftlib.artifacts.atomic import write_json
+from sftlib.artifacts.hashing import sha256_value
+from sftlib.config.cells import Cell
+from sftlib.config.inputs import SPLITS, Split
+from sftlib.config.load import Experiment
+from sftlib.config.tree import SFTConfig
+from sftlib.errors import CorruptError, InputError
+from sftlib.paths import CellPaths, RunPaths, latest_link
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """A cell as run.json lists it."""
+
+    id: str
+    is_baseline: bool
+    digest: str
+    overrides: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and what its run.json says."""
+
+    paths: RunPaths
+    config: SFTConfig
+    cells: list[CellRecord]
+    inputs: dict[str, Any]  # split -> {"path", "sha256", "count"}
+    record: dict[str, Any]
+
+    @property
+    def num_shards(self) -> int:
+        """Never more shards than test records."""
+        return min(self.config.predict.num_shards, self.test_count)
+
+    @property
+    def test_count(self) -> int:
+        return int(self.inputs["test"]["count"])
+
+    def cell(self, name: str) -> CellRecord:
+        for cell in self.cells:
+            if cell.id == name:
+                return cell
+        raise InputError(f"{self.paths.root} has no cell {name!r}; it has: {', '.join(cell.id for cell in self.cells)}")
+
+    def cell_config(self, name: str) -> SFTConfig:
+        """The typed tree of one cell, checked against the hash that run.json recorded."""
+        paths = self.paths.cell(self.cell(name).id)
+        values = read_json(paths.config)
+        if sha256_value(values) != self.record["cell_configs"][name]:
+            raise CorruptError(f"{paths.config} was changed after it was written: start a new run for other settings")
+        return SFTConfig.model_validate(values)
+
+
+def run_digest(experiment: Experiment, splits: dict[str, Split]) -> str:
+    """The hash in a run directory's name: of all settings that shape results, and of the data's content."""
+    settings = [[cell.id, cell.result_settings()] for cell in experiment.cells]
+    report = experiment.config.report.model_dump(mode="json")
+    shards = experiment.config.predict.num_shards
+    return sha256_value([settings, report, shards, {name: split.sha256 for name, split in splits.items()}])
+
+
+def run_root(experiment: Experiment, splits: dict[str, Split], runs_dir: Path) -> Path:
+    name = "-".join(experiment.config.name.split())
+    return runs_dir.absolute() / f"{name}-{run_digest(experiment, splits)[:8]}"
+
+
+def prepare_run(experiment: Experiment, splits: dict[str, Split], runs_dir: Path, receipt: dict[str, Any]) -> Run:
+    """Make the run directory, or find it made: the same experiment and data give the same folder."""
+    paths = RunPaths(run_root(experiment, splits, runs_dir))
+    if not paths.record.exists():
+        _write(experiment, splits, paths, receipt)
+    _point_latest(runs_dir.absolute(), paths.root)
+    return open_run(paths.root)
+
+
+def _write(experiment: Experiment, splits: dict[str, Split], paths: RunPaths, receipt: dict[str, Any]) -> None:
+    hashes = {}
+    for cell in experiment.cells:
+        values = cell.config.to_dict()
+        hashes[cell.id] = sha256_value(values)
+        write_json(paths.cell(cell.id).config, values)
+    write_json(  # last: a run directory without run.json was never made
+        paths.record,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "sftlib": sftlib.__version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "experiment": str(experiment.path.absolute()),
+            "config": experiment.config.to_dict(),
+            "cells": [_cell_record(cell) for cell in experiment.cells],
+            "cell_configs": hashes,
+            "inputs": {name: _input_record(split) for name, split in splits.items()},
+            "receipt": receipt,
+        },
+    )
+
+
+def _cell_record(cell: Cell) -> dict[str, Any]:
+    return {"id": cell.id, "is_baseline": cell.is_baseline, "digest": cell.digest, "overrides": cell.overrides}
+
+
+def _input_record(split: Split) -> dict[str, Any]:
+    return {"path": split.source.path, "sha256": split.sha256, "count": len(split), "dropped": split.dropped}
+
+
+def _point_latest(runs_dir: Path, root: Path) -> None:
+    link = latest_link(runs_dir)
+    if link.exists() and not link.is_symlink():
+        return
+    temporary = runs_dir / f".latest.{root.name}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(root.name)
+    temporary.replace(link)
+
+
+def open_run(root: Path) -> Run:
+    """Read a run directory; raises InputError when it is none."""
+    paths = RunPaths(root.resolve())
+    if not paths.record.exists():
+        raise InputError(f"{root} is not a run directory: it has no {paths.record.name}; `sft run EXPERIMENT` makes one")
+    record = read_json(paths.record)
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(f"{paths.record} has schema version {record.get('schema_version')}, this sftlib reads {SCHEMA_VERSION}")
+    cells = [CellRecord(**cell) for cell in record["cells"]]
+    return Run(paths, SFTConfig.model_validate(record["config"]), cells, record["inputs"], record)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of the run; raises CorruptError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CorruptError(f"{path} is missing: the run directory is not whole; run the experiment again") from None
+    except ValueError as error:
+        raise CorruptError(f"{path} is not readable as JSON: {error}") from None
+
+
+def read_splits(experiment: Experiment) -> dict[str, Split]:
+    """Every split that the experiment names, read and checked."""
+    from sftlib.config.inputs import read_split
+
+    named = [name for name in SPLITS if getattr(experiment.config.data, name) is not None]
+    return {name: read_split(experiment.config, name) for name in named}
+
+
+def cell_paths(run: Run, name: str) -> CellPaths:
+    return run.paths.cell(run.cell(name).id)
