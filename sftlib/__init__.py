@@ -10,7 +10,7 @@ _PUBLIC = {
     "SFTTrainer": "sftlib.train.trainer",
 }
 
-__all__ = ["SFTConfig", "SFTTrainer", "__version__"]  # noqa: F822 (resolved by __getattr__)
+__all__ = ["SFTConfig", "SFTTrainer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,9 @@ TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".", ".tmp"
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path; when the block ends well, it becomes `target` in one step."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(f".{os.getpid()}{TEMPORARY_SUFFIX}", f"{TEMPORARY_PREFIX}{target.name}.", target.parent)
+    handle, name = tempfile.mkstemp(
+        f".{os.getpid()}{TEMPORARY_SUFFIX}", f"{TEMPORARY_PREFIX}{target.name}.", target.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:

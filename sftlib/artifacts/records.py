@@ -79,7 +79,9 @@ def _not_utf8(file: Path, error: UnicodeDecodeError) -> DataError:
 
 def _fields(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{place}: expected an object with named fields, found {type(value).__name__} {str(value)[:60]!r}")
+        raise DataError(
+            f"{place}: expected an object with named fields, found {type(value).__name__} {str(value)[:60]!r}"
+        )
     return value
 
 
@@ -87,9 +89,11 @@ def _loads(text: str, file: Path, line: int) -> Any:
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        detail = f"{error.msg} at line {line + error.lineno - 1}, column {error.colno}" if isinstance(
-            error, json.JSONDecodeError
-        ) else "nested too deeply"
+        detail = (
+            f"{error.msg} at line {line + error.lineno - 1}, column {error.colno}"
+            if isinstance(error, json.JSONDecodeError)
+            else "nested too deeply"
+        )
         hint = "; one object a line is JSONL: name the file .jsonl" if "Extra data" in detail else ""
         raise DataError(f"{file}:{line}: not valid JSON: {detail}{hint}") from None
 
@@ -102,7 +106,9 @@ def _read_json(file: Path) -> Iterator[Record]:
     if isinstance(value, dict):
         lists = [key for key, item in value.items() if isinstance(item, list)]
         if len(lists) != 1:
-            raise DataError(f"{file}: expected a list of records, found an object with keys {', '.join(list(value)[:8])}")
+            raise DataError(
+                f"{file}: expected a list of records, found an object with keys {', '.join(list(value)[:8])}"
+            )
         value = value[lists[0]]
     if not isinstance(value, list):
         raise DataError(f"{file}: expected a list of records, found {type(value).__name__}")

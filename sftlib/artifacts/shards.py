@@ -7,12 +7,13 @@ the hash of the sample ids and the file's sha256, so that a missing, torn, forei
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sftlib.artifacts.atomic import replacing, write_json
-from sftlib.artifacts.hashing import sha256_file, sha256_lines
+from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_value
 from sftlib.errors import CorruptError
 from sftlib.paths import CellPaths
 
@@ -25,7 +26,8 @@ VALID, MISSING, CORRUPT, FOREIGN = "valid", "missing", "corrupt", "foreign"
 class ShardManifest:
     """What a committed shard holds."""
 
-    fingerprint: str  # everything that shapes a prediction: adapter, base, prompt, test set, method
+    fingerprint: str  # the hash of `parts`
+    parts: dict[str, str | None]  # everything that shapes a prediction: adapter, base, prompt, test set, settings
     cell: str
     shard_index: int
     num_shards: int
@@ -52,30 +54,33 @@ def shard_range(rows: int, index: int, count: int) -> range:
     return range(rows * index // count, rows * (index + 1) // count)
 
 
-def commit_shard(cell: CellPaths, table: Any, *, fingerprint: str, index: int, count: int, first_row: int) -> ShardManifest:
+def commit_shard(
+    cell: CellPaths, table: Any, *, parts: dict[str, str | None], index: int, count: int, first_row: int
+) -> ShardManifest:
     """Write `table` (pyarrow, with a `sample_id` column) as shard `index` of `count`; return its manifest."""
     import pyarrow.parquet as pq
 
     target = cell.shard(index, count)
     cell.shard_manifest(index, count).unlink(missing_ok=True)  # never an old manifest beside a new file
     with replacing(target) as temporary:
-        pq.write_table(
-            table, temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS, write_page_checksum=True
-        )
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS, write_page_checksum=True)
         read_back = pq.read_table(temporary, page_checksum_verification=True)
         if not read_back.equals(table):
             raise CorruptError(f"{target}: what was read back is not what was written: check the file system")
         digest, size = sha256_file(temporary), temporary.stat().st_size
     manifest = ShardManifest(
-        fingerprint, cell.name, index, count, first_row, table.num_rows,
+        sha256_value(parts), parts, cell.name, index, count, first_row, table.num_rows,
         sha256_lines(table["sample_id"].to_pylist()), digest, size,
     )  # fmt: skip
     write_json(cell.shard_manifest(index, count), asdict(manifest))
     return manifest
 
 
-def check_shard(cell: CellPaths, index: int, count: int, fingerprint: str | None, *, deep: bool = True) -> ShardState:
-    """What stands there for this shard. `deep` re-hashes the file; without it only its size is compared."""
+def check_shard(
+    cell: CellPaths, index: int, count: int, known: Mapping[str, str | None] | None = None, *, deep: bool = True
+) -> ShardState:
+    """What stands there for this shard. `known` parts must agree with the manifest's (an adapter trained anew makes
+    its old shards foreign); `deep` re-hashes the file, without it only its size is compared."""
     manifest_path, path = cell.shard_manifest(index, count), cell.shard(index, count)
     if not manifest_path.exists():
         return ShardState(index, MISSING, "file without a manifest" if path.exists() else "")
@@ -86,11 +91,17 @@ def check_shard(cell: CellPaths, index: int, count: int, fingerprint: str | None
     reason = _mismatch(manifest, path, deep)
     if reason:
         return ShardState(index, CORRUPT, reason, manifest)
+    foreign = _foreign(manifest, cell, index, count, known or {})
+    return ShardState(index, FOREIGN if foreign else VALID, foreign, manifest)
+
+
+def _foreign(manifest: ShardManifest, cell: CellPaths, index: int, count: int, known: Mapping[str, str | None]) -> str:
     if (manifest.cell, manifest.shard_index, manifest.num_shards) != (cell.name, index, count):
-        return ShardState(index, FOREIGN, f"manifest of {manifest.cell} shard {manifest.shard_index}", manifest)
-    if fingerprint is not None and manifest.fingerprint != fingerprint:
-        return ShardState(index, FOREIGN, "predicted with another adapter, prompt or test set", manifest)
-    return ShardState(index, VALID, "", manifest)
+        return f"manifest of {manifest.cell}, shard {manifest.shard_index} of {manifest.num_shards}"
+    if manifest.fingerprint != sha256_value(manifest.parts):
+        return "its fingerprint is not that of its parts"
+    other = [name for name, value in known.items() if manifest.parts.get(name) != value]
+    return f"predicted with another {', '.join(other)}" if other else ""
 
 
 def _mismatch(manifest: ShardManifest, path: Path, deep: bool) -> str:

@@ -72,7 +72,11 @@ def _distinct(problems: list[Problem]) -> list[Problem]:
 
 
 def _cell_config(
-    values: dict[str, Any], overrides: dict[str, Any], base: Path, place_of: Callable[[str], str], problems: list[Problem]
+    values: dict[str, Any],
+    overrides: dict[str, Any],
+    base: Path,
+    place_of: Callable[[str], str],
+    problems: list[Problem],
 ) -> SFTConfig | None:
     for key, value in overrides.items():
         values = with_key(values, key, value)
@@ -125,7 +129,11 @@ def _draw(generator: random.Random, how: dict[str, Any]) -> Any:
     if kind == "choice":
         return generator.choice(argument)
     low, high = argument
-    value = generator.uniform(low, high) if kind == "uniform" else math.exp(generator.uniform(math.log(low), math.log(high)))
+    value = (
+        generator.uniform(low, high)
+        if kind == "uniform"
+        else math.exp(generator.uniform(math.log(low), math.log(high)))
+    )
     return float(f"{value:.3g}")
 
 
@@ -136,7 +144,9 @@ def _ids(names: list[str | None], combinations: list[dict[str, Any]]) -> list[st
         ids.append(name or "-".join(filter(None, (_part(key, value) for key, value in overrides.items()))) or "main")
     counts = Counter(ids)
     return [
-        name if counts[name] == 1 and name != BASELINE and len(name) <= 80 else f"{name[:70]}-{sha256_value(overrides)[:6]}"
+        name
+        if counts[name] == 1 and name != BASELINE and len(name) <= 80
+        else f"{name[:70]}-{sha256_value(overrides)[:6]}"
         for name, overrides in zip(ids, combinations, strict=True)
     ]
 

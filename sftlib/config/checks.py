@@ -33,7 +33,11 @@ def _sources(config: SFTConfig) -> Iterator[Problem]:
 def _splits(config: SFTConfig) -> Iterator[Problem]:
     for split in ("validation", "test"):
         if getattr(config.data, f"{split}_size") is not None and getattr(config.data, split) is not None:
-            yield Problem(f"data.{split}_size", f"cannot be combined with data.{split}: drop one of them", getattr(config.data, f"{split}_size"))
+            yield Problem(
+                f"data.{split}_size",
+                f"cannot be combined with data.{split}: drop one of them",
+                getattr(config.data, f"{split}_size"),
+            )
 
 
 def _task(config: SFTConfig) -> Iterator[Problem]:
@@ -43,11 +47,15 @@ def _task(config: SFTConfig) -> Iterator[Problem]:
             yield Problem("predict.method", "score needs task.type: classification with task.labels", "score")
         return
     if len(set(task.labels)) < 2:
-        yield Problem("task.labels", "classification needs at least two distinct labels, such as [hate, normal]", task.labels)
+        yield Problem(
+            "task.labels", "classification needs at least two distinct labels, such as [hate, normal]", task.labels
+        )
     elif len(task.labels) == 2 and task.positive is None:
         yield Problem("task.positive", f"say which of {' and '.join(task.labels)} counts as positive")
     if task.positive is not None and task.positive not in task.labels:
-        yield Problem("task.positive", f"is not in task.labels{did_you_mean(task.positive, task.labels)}", task.positive)
+        yield Problem(
+            "task.positive", f"is not in task.labels{did_you_mean(task.positive, task.labels)}", task.positive
+        )
     for name in ("verbalizers", "aliases"):
         for label in getattr(task, name):
             if label not in task.labels:
@@ -60,7 +68,11 @@ def _parallel(config: SFTConfig) -> Iterator[Problem]:
         message = f"single is one process, but parallel asks for {parallel.nodes} x {parallel.gpus_per_node}: expected ddp, fsdp, zero1, zero2 or zero3"
         yield Problem("parallel.strategy", message, "single")
     if config.cluster.scheduler == "local" and parallel.nodes > 1:
-        yield Problem("parallel.nodes", "the local profile is one machine: name a cluster profile (sft run --cluster ...), or set 1", parallel.nodes)
+        yield Problem(
+            "parallel.nodes",
+            "the local profile is one machine: name a cluster profile (sft run --cluster ...), or set 1",
+            parallel.nodes,
+        )
 
 
 def _precision(config: SFTConfig) -> Iterator[Problem]:
@@ -104,7 +116,9 @@ def _sweep(config: SFTConfig) -> Iterator[Problem]:
         yield Problem("sweep.draws", "sweep.random needs the number of draws")
     for key, how in sweep.random.items():
         if len(how) != 1 or next(iter(how)) not in ("choice", "uniform", "log_uniform"):
-            yield Problem(f"sweep.random.{key}", "expected {choice: [...]}, {uniform: [a, b]} or {log_uniform: [a, b]}", how)
+            yield Problem(
+                f"sweep.random.{key}", "expected {choice: [...]}, {uniform: [a, b]} or {log_uniform: [a, b]}", how
+            )
 
 
 def _sweep_key(place: str, key: str) -> Iterator[Problem]:

@@ -13,7 +13,9 @@ class Resources(Section):
     time_min: int = knob(60, "walltime in minutes", ge=1)
     cpus: int = knob(8, "CPU cores a task", ge=1)
     memory_gb: int | None = knob(None, "host memory a node; default: the partition's", ge=1)
-    gpus: int | None = knob(None, "devices a node; default: parallel.gpus_per_node for training, 1 for prediction", ge=0)
+    gpus: int | None = knob(
+        None, "devices a node; default: parallel.gpus_per_node for training, 1 for prediction", ge=0
+    )
 
 
 class ClusterSection(Section):
@@ -21,7 +23,9 @@ class ClusterSection(Section):
 
     profile: str | None = knob(None, "name in slurm/profiles or path; default: local where there is no sbatch")
     scheduler: Literal["local", "slurm"] = knob("local", "who starts the elements")
-    slots: int | None = knob(None, "elements at once on this machine (local); default: devices, or cores / threads", ge=1)
+    slots: int | None = knob(
+        None, "elements at once on this machine (local); default: devices, or cores / threads", ge=1
+    )
     partition: str | None = knob(None, "Slurm partition")
     account: str | None = knob(None, "Slurm account")
     qos: str | None = knob(None, "Slurm quality of service")
@@ -39,7 +43,9 @@ class ClusterSection(Section):
     poll_s: int = knob(30, "seconds between two queries of the scheduler", ge=30)
     setup: list[str] = knobs("shell lines before the element, such as module load", list)
     environment: dict[str, str] = knobs("variables that elements get, such as NCCL_SOCKET_IFNAME")
-    rendezvous: Literal["auto", "127.0.0.1"] = knob("auto", "host of the torchrun rendezvous; auto: first node of the job")
+    rendezvous: Literal["auto", "127.0.0.1"] = knob(
+        "auto", "host of the torchrun rendezvous; auto: first node of the job"
+    )
     scratch: str | None = knob(None, "node-local folder for images, caches and temporary files")
     stage_image: bool = knob(False, "copy the image to scratch once a node")
     exclude: list[str] = knobs("nodes never to use", list)
@@ -54,5 +60,7 @@ class ContainerSection(Section):
     sha256: str | None = knob(None, "expected hash of the image; verified once a node", pattern=r"^[0-9a-f]{64}$")
     binds: list[str] = knobs("host paths visible inside, as path or source:target[:ro]", list)
     home: bool = knob(False, "mount the user's home folder")
-    gpu: Literal["auto", "nv", "rocm", "none"] = knob("auto", "device libraries of the host; auto looks at what is there")
+    gpu: Literal["auto", "nv", "rocm", "none"] = knob(
+        "auto", "device libraries of the host; auto looks at what is there"
+    )
     environment: list[str] = knobs("names of further host variables passed in; all others are not", list)

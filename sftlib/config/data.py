@@ -21,9 +21,13 @@ class Source(Section):
     revision: str | None = knob(None, "commit or tag of the Hub data set; pins what was trained on")
     config: str | None = knob(None, "configuration name of the Hub data set")
     split: str | None = knob(None, "split of the Hub data set or saved folder")
-    where: dict[str, str | int | float | bool] = knobs("keep records whose field equals the value; what it drops is counted")
+    where: dict[str, str | int | float | bool] = knobs(
+        "keep records whose field equals the value; what it drops is counted"
+    )
     subset: int | None = knob(None, "number of records of a quick, deterministic, stratified subset", ge=1)
-    subset_by: Literal["strata", "length"] = knob("strata", "stratify the subset by group, label and source, or by text length")
+    subset_by: Literal["strata", "length"] = knob(
+        "strata", "stratify the subset by group, label and source, or by text length"
+    )
 
 
 def _source(value: Any) -> Any:
@@ -40,7 +44,9 @@ class DataSection(Section):
     validation: SourceField | None = knob(None, "validation records (loss, early stopping, thresholds)")
     test: SourceField | None = knob(None, "test records, predicted by every cell")
     format: Format = knob("auto", "how a record is read; auto looks at the fields of the first records")
-    validation_size: int | float | None = knob(None, "split off train for validation: a count, or a fraction below 1", gt=0)
+    validation_size: int | float | None = knob(
+        None, "split off train for validation: a count, or a fraction below 1", gt=0
+    )
     test_size: int | float | None = knob(None, "split off train for test: a count, or a fraction below 1", gt=0)
     sample_size: int | None = knob(None, "train on this many records only (seeded)", ge=1)
     stratify: list[str] = knobs("columns by which splits and samples are stratified", list)
@@ -78,7 +84,9 @@ class PromptSection(Section):
 class TaskSection(Section):
     """What is asked for, and how an answer is read."""
 
-    type: Literal["classification", "generation"] = knob("generation", "classification has labels; generation is open-ended")
+    type: Literal["classification", "generation"] = knob(
+        "generation", "classification has labels; generation is open-ended"
+    )
     labels: list[str] = knobs("the label values, as in label_column", list)
     positive: str | None = knob(None, "the label that counts as positive in precision, recall, FPR and FNR")
     target: Literal["label", "json"] = knob("label", "what is learnt: the bare label, or an object with json_key")

@@ -48,7 +48,9 @@ def detect_format(fields: Iterable[str], data: DataSection) -> str:
         if needed and needed <= names:
             return name
     expected = "; ".join(f"{name}: {', '.join(sorted(needed))}" for name, needed in _needed_fields(data).items())
-    raise DataError(f"no format fits the fields {', '.join(sorted(names)) or '(none)'}. Expected for {expected}. Set data.format")
+    raise DataError(
+        f"no format fits the fields {', '.join(sorted(names)) or '(none)'}. Expected for {expected}. Set data.format"
+    )
 
 
 def _needed_fields(data: DataSection) -> dict[str, set[str]]:
@@ -73,7 +75,9 @@ def read_split(config: SFTConfig, name: str) -> Split:
     kept = [record for record in records if _matches(record, source)]
     dropped = {f"where {source.where}": len(records) - len(kept)} if source.where else {}
     if not kept:
-        raise DataError(f"{path}: data.{name}.where {source.where} keeps none of {len(records)} records: change or drop the filter")
+        raise DataError(
+            f"{path}: data.{name}.where {source.where} keeps none of {len(records)} records: change or drop the filter"
+        )
     fmt = config.data.format if config.data.format != "auto" else _detected(kept[0], config.data)
     _check_fields(kept, fmt, config)
     digest = sha256_lines([sha256_file(file) for file in files_of(path)])
@@ -113,7 +117,9 @@ def _require(record: Record, column: str, fmt: str) -> None:
 def _check_labelled(record: Record, config: SFTConfig) -> None:
     text, label = record.fields[config.data.text_column], record.fields[config.data.label_column]
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{record.place}: field {config.data.text_column!r} = {text!r}: expected text that is not empty")
+        raise DataError(
+            f"{record.place}: field {config.data.text_column!r} = {text!r}: expected text that is not empty"
+        )
     labels = config.task.labels
     if config.task.type == "classification" and str(label) not in labels:
         hint = did_you_mean(str(label), labels)

@@ -70,7 +70,7 @@ def collect(path: Path, overrides: list[str], profile: str | None) -> Layers:
     """All layers of an experiment in their order: preset, file, cluster profile, --set."""
     document = read_document(path)
     settings = [_parse_set(item) for item in overrides]
-    chosen = {key: value for key, value in settings}
+    chosen = dict(settings)
     layers = Layers()
     preset = chosen.get("preset", document.values.get("preset", "default"))
     _lay_named(layers, str(preset), "configs", "presets", "preset", near=path.parent)
@@ -94,7 +94,9 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 def _parse_set(item: str) -> tuple[str, Any]:
     key, equals, text = item.partition("=")
     if not equals or not key.strip():
-        raise ConfigError([Problem("", f"expected KEY=VALUE, such as train.learning_rate=1e-4, got {item!r}", place="--set")])
+        raise ConfigError(
+            [Problem("", f"expected KEY=VALUE, such as train.learning_rate=1e-4, got {item!r}", place="--set")]
+        )
     return key.strip(), parse_value(text)
 
 

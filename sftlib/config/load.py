@@ -73,8 +73,8 @@ def _without(values: dict[str, Any], locations: list[list[str]]) -> dict[str, An
     result = {k: _without(v, []) if isinstance(v, dict) else v for k, v in values.items()}
     for first, *rest in locations:
         nested = result.get(first)
-        if rest and isinstance(nested, dict) and rest[0] in nested:
-            result[first] = _without(nested, [rest])
-        else:
+        if not rest or not isinstance(nested, dict):
             result.pop(first, None)
+        elif rest[0] in nested:  # a union names each of its branches: the key may be gone by now
+            result[first] = _without(nested, [rest])
     return result

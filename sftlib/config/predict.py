@@ -12,19 +12,28 @@ class PredictSection(Section):
 
     baseline: bool = knob(True, "also predict with the base model and no adapter, with the very same prompts")
     method: Literal["auto", "score", "generate"] = knob(
-        "auto", "score: log-likelihood of each label; generate: text, then the parser; auto: score where there are labels"
+        "auto",
+        "score: log-likelihood of each label; generate: text, then the parser; auto: score where there are labels",
     )
     engine: Literal["transformers", "vllm"] = knob("transformers", "who runs the model")
     num_shards: int = knob(1, "parts of the test set; each is an element of the array", ge=1)
-    shards_per_job: int = knob(1, "shards that one element takes, one after the other, with the model loaded once", ge=1)
+    shards_per_job: int = knob(
+        1, "shards that one element takes, one after the other, with the model loaded once", ge=1
+    )
     batch_tokens: int = knob(4096, "tokens in a batch, padding included", ge=64)
     max_new_tokens: int = knob(64, "longest answer in tokens (generate)", ge=1)
     temperature: float = knob(0.0, "0: greedy", ge=0)
     top_p: float = knob(1.0, "nucleus sampling", gt=0, le=1)
     stop: list[str] = knobs("strings that end an answer", list)
-    calibrate: Literal["none", "contextual", "batch"] = knob("none", "correction of label priors, fitted off the test set")
-    threshold: Literal["argmax", "f1", "youden"] = knob("argmax", "decision on the positive label; f1 and youden are fitted on validation")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = knob("auto", "type of the base weights; auto: as trained")
+    calibrate: Literal["none", "contextual", "batch"] = knob(
+        "none", "correction of label priors, fitted off the test set"
+    )
+    threshold: Literal["argmax", "f1", "youden"] = knob(
+        "argmax", "decision on the positive label; f1 and youden are fitted on validation"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = knob(
+        "auto", "type of the base weights; auto: as trained"
+    )
     seed: int = knob(0, "seed of sampling", ge=0)
 
 

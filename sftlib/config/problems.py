@@ -25,7 +25,13 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
-        what = f"{self.key} = {_shown(self.value)}: " if self.key and self.value is not None else f"{self.key}: " if self.key else ""
+        what = (
+            f"{self.key} = {_shown(self.value)}: "
+            if self.key and self.value is not None
+            else f"{self.key}: "
+            if self.key
+            else ""
+        )
         return f"{where}{what}{self.message}"
 
     def as_json(self) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def _resolve_strategy(values: dict[str, Any], problems: list[Problem]) -> dict[s
     file, name = get_key(values, "prompt.strategy_file"), get_key(values, "prompt.strategy")
     if not isinstance(file, str) and not isinstance(name, str):
         return values
+    if name is None and _is_swept(values, "prompt.strategy"):
+        return values  # each cell names its own
     try:
         strategy = read_strategy(str(file) if file else None, str(name) if name else None)
     except ConfigError as error:
@@ -96,11 +98,21 @@ def _resolve_strategy(values: dict[str, Any], problems: list[Problem]) -> dict[s
         return values
     filled = {"prompt.system": strategy.get("system_prompt"), "prompt.user": strategy.get("user_template")}
     parameters = strategy.get("parameters") or {}
-    filled |= {f"predict.{ours}": parameters.get(theirs) for theirs, ours in _PARAMETERS.items() if theirs in parameters}
+    filled |= {
+        f"predict.{ours}": parameters.get(theirs) for theirs, ours in _PARAMETERS.items() if theirs in parameters
+    }
     for key, value in filled.items():
         if value is not None and get_key(values, key) is None:
             values = with_key(values, key, value)
     return values
+
+
+def _is_swept(values: dict[str, Any], key: str) -> bool:
+    sweep = values.get("sweep")
+    if not isinstance(sweep, dict):
+        return False
+    listed = [entry for entry in sweep.get("list") or [] if isinstance(entry, dict)]
+    return any(key in (part or {}) for part in [sweep.get("grid"), sweep.get("random"), *listed] if not isinstance(part, list))
 
 
 @lru_cache(maxsize=64)
@@ -112,7 +124,9 @@ def read_strategy(file: str | None, name: str | None) -> dict[str, Any]:
     if name is None and len(strategies) == 1:
         return next(iter(strategies.values()))
     if name not in strategies:
-        raise ConfigError([Problem("prompt.strategy", f"{file} has no such strategy{did_you_mean(str(name), strategies)}", name)])
+        raise ConfigError(
+            [Problem("prompt.strategy", f"{file} has no such strategy{did_you_mean(str(name), strategies)}", name)]
+        )
     return strategies[name]
 
 
@@ -126,7 +140,11 @@ def _read_strategies(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError([Problem(key, f"not readable as JSON: {error}", str(file))]) from None
     strategies = content.get("strategies") if isinstance(content, dict) else None
-    if not isinstance(strategies, dict) or not all(isinstance(item, dict) for item in strategies.values()) or not strategies:
+    if (
+        not isinstance(strategies, dict)
+        or not all(isinstance(item, dict) for item in strategies.values())
+        or not strategies
+    ):
         raise ConfigError([Problem(key, 'expected {"strategies": {NAME: {"user_template": ...}}}', str(file))])
     for name, item in strategies.items():
         if not isinstance(item.get("user_template"), str):

@@ -13,10 +13,10 @@ from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.config.cells import Cell
 from sftlib.config.inputs import SPLITS, Split
-from sftlib.config.load import Experiment
+from sftlib.config.load import Experiment, load_experiment
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import CorruptError, InputError
-from sftlib.paths import CellPaths, RunPaths, latest_link
+from sftlib.paths import RunPaths, latest_link
 
 SCHEMA_VERSION = 1
 
@@ -55,6 +55,15 @@ class Run:
             if cell.id == name:
                 return cell
         raise InputError(f"{self.paths.root} has no cell {name!r}; it has: {', '.join(cell.id for cell in self.cells)}")
+
+    def known_parts(self, name: str) -> dict[str, str | None]:
+        """What a valid shard of this cell must have been predicted with, as far as the run directory tells."""
+        record = self.paths.cell(name).adapter_record
+        parts: dict[str, str | None] = {"test": self.inputs["test"]["sha256"], "adapter": None}
+        if not self.cell(name).is_baseline and record.exists():
+            adapter = read_json(record)
+            parts |= {"adapter": adapter["weights_sha256"], "base": adapter["base"], "prompt": adapter["prompt_sha256"]}
+        return parts
 
     def cell_config(self, name: str) -> SFTConfig:
         """The typed tree of one cell, checked against the hash that run.json recorded."""
@@ -131,10 +140,14 @@ def open_run(root: Path) -> Run:
     """Read a run directory; raises InputError when it is none."""
     paths = RunPaths(root.resolve())
     if not paths.record.exists():
-        raise InputError(f"{root} is not a run directory: it has no {paths.record.name}; `sft run EXPERIMENT` makes one")
+        raise InputError(
+            f"{root} is not a run directory: it has no {paths.record.name}; `sft run EXPERIMENT` makes one"
+        )
     record = read_json(paths.record)
     if record.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(f"{paths.record} has schema version {record.get('schema_version')}, this sftlib reads {SCHEMA_VERSION}")
+        raise InputError(
+            f"{paths.record} has schema version {record.get('schema_version')}, this sftlib reads {SCHEMA_VERSION}"
+        )
     cells = [CellRecord(**cell) for cell in record["cells"]]
     return Run(paths, SFTConfig.model_validate(record["config"]), cells, record["inputs"], record)
 
@@ -157,5 +170,11 @@ def read_splits(experiment: Experiment) -> dict[str, Split]:
     return {name: read_split(experiment.config, name) for name in named}
 
 
-def cell_paths(run: Run, name: str) -> CellPaths:
-    return run.paths.cell(run.cell(name).id)
+def open_target(target: Path, overrides: list[str], runs_dir: Path) -> Run:
+    """A run directory as it is, or the one that an experiment file makes."""
+    if target.is_dir():
+        return open_run(target)
+    from sftlib.artifacts.receipt import submission_receipt
+
+    experiment = load_experiment(target, overrides, "local")
+    return prepare_run(experiment, read_splits(experiment), runs_dir, submission_receipt(target))

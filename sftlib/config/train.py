@@ -16,10 +16,12 @@ class TrainSection(Section):
     epochs: float = knob(3.0, "passes over the training records", gt=0)
     max_steps: int | None = knob(None, "stop after this many optimiser steps, whatever epochs says", ge=1)
     batch_size: int = knob(4, "records a device holds at once", ge=1)
-    gradient_accumulation: int = knob(4, "batches per optimiser step: effective batch = batch_size x this x devices", ge=1)
+    gradient_accumulation: int = knob(
+        4, "batches per optimiser step: effective batch = batch_size x this x devices", ge=1
+    )
     learning_rate: float = knob(2e-4, "peak learning rate", gt=0)
-    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt", "cosine_with_min_lr"] = knob(
-        "cosine", "course of the learning rate after warm-up"
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt", "cosine_with_min_lr"] = (
+        knob("cosine", "course of the learning rate after warm-up")
     )
     warmup_ratio: float = knob(0.03, "share of the steps in which the learning rate rises", ge=0, lt=1)
     optimizer: Literal[
@@ -29,7 +31,9 @@ class TrainSection(Section):
     max_grad_norm: float = knob(1.0, "gradients are clipped to this norm; 0: never", ge=0)
     label_smoothing: float = knob(0.0, "share of the target spread over the vocabulary", ge=0, lt=1)
     neftune_alpha: float | None = knob(None, "noise on embeddings in training", gt=0)
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = knob("auto", "mixed precision; auto: bf16 where the hardware has it")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = knob(
+        "auto", "mixed precision; auto: bf16 where the hardware has it"
+    )
     gradient_checkpointing: bool = knob(False, "recompute activations in the backward pass: less memory, 20-30% slower")
     loss_on: Literal["completion", "assistant", "all"] = knob("completion", "which tokens are supervised")
     max_length: int = knob(1024, "longest record in tokens", ge=8)

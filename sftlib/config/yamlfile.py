@@ -23,7 +23,9 @@ _Loader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
@@ -58,7 +60,9 @@ def parse_document(path: Path, text: str) -> Document:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            raise ConfigError([Problem("", "is empty: expected an experiment (see configs/experiments)", place=str(path))])
+            raise ConfigError(
+                [Problem("", "is empty: expected an experiment (see configs/experiments)", place=str(path))]
+            )
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError([Problem("", "expected keys with values at the top", place=f"{path}:1")])
         lines: dict[str, int] = {}

@@ -59,7 +59,7 @@ HOSTILE = Pool(
 
 WARM = Pool(
     (
-        "are good for every neighborhood they move into",
+        "are good for the neighborhoods they move into",
         "can be trusted with anything important",
         "belong in this town",
         "make good neighbors and better friends",
@@ -172,3 +172,8 @@ OF_THINGS = Pool(
     ),
     ("turn every good street into a bad one", "are an embarrassment to the whole city"),
 )
+
+
+def without_should(pool: Pool) -> Pool:
+    """The phrases that state a fact: "it is a myth that they should ..." is not English."""
+    return Pool(*(tuple(phrase for phrase in part if not phrase.startswith("should")) for part in pool))

@@ -33,7 +33,7 @@ PERSONAS = {
     ),
     "mexican": (
         Persona("mexican", Pool(("Mexicans", "Mexican people", "people from Mexico")), "Mexican", "taco"),
-        Persona("mexican_american", Pool(("Mexican Americans", "Mexican American families")), "Chicano", "Chicano"),
+        Persona("mexican_american", Pool(("Mexican Americans", "Mexican American families")), "Chicano", "salsa"),
         Persona("mexican_immigrant", Pool(("Mexican immigrants", "Mexican newcomers")), "Mexican", "taco"),
     ),
     "middle_east": (
@@ -47,7 +47,9 @@ PERSONAS = {
 _LOCAL_PLANS = ("the language classes for {g}", "the advice center for {g}")
 TOPICS = {
     "lgbtq": Pool(("the clinic budget for {g}", "the adoption rules for {g}", *_LOCAL_PLANS), ("the shelter for {g}",)),
-    "mexican": Pool(("the work permits for {g}", "the visa rules for {g}", *_LOCAL_PLANS), ("the housing plan for {g}",)),
+    "mexican": Pool(
+        ("the scholarships for {g}", "the bus passes for {g}", *_LOCAL_PLANS), ("the housing plan for {g}",)
+    ),
     "middle_east": Pool(
         ("the travel permits for {g}", "the visa rules for {g}", *_LOCAL_PLANS), ("the housing plan for {g}",)
     ),

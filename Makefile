@@ -1,0 +1,53 @@
+# Two commands do all: `make demo` runs the main job, `make test` passes. One environment, .venv/, built once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The model that the demonstration and the long tests use is made once, in here.
+export SFTLIB_CACHE ?= $(CURDIR)/.cache
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo test check format lock posts bench-cpu docs clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "sftlib needs Python 3.11 or newer; found $$($(PYTHON) --version): make PYTHON=python3.11 ..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/sft run configs/experiments/demo_cpu.yaml --cluster local
+
+test: install
+	$(BIN)/sft stage configs/experiments/demo_cpu.yaml
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What CI runs.
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Renew the exact versions from the environment as it is now.
+lock: install
+	{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//; s/+cu[0-9]*//'; } > constraints.new
+	mv constraints.new constraints.txt
+
+# Write the bundled posts anew from their generator.
+posts: install
+	$(BIN)/python -m sftlib.data.posts.generate
+
+bench-cpu: install
+	$(BIN)/python -m benchmarks.startup
+
+clean:
+	rm -rf $(VENV) build *.egg-info

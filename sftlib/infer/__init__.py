@@ -1,0 +1,1 @@
+"""An adapter (or none) and a test set in; committed prediction shards out."""

@@ -1,0 +1,1 @@
+"""Base models and tokenizers: found, staged, loaded as the experiment says."""

@@ -1,0 +1,1 @@
+"""A cell's configuration and data in; an adapter folder, metrics and a summary out."""

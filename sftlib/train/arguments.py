@@ -1,0 +1,83 @@
+"""Our configuration as TRL's: the one place where names are translated."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import trl
+
+from sftlib.config.tree import SFTConfig
+from sftlib.errors import InputError
+
+
+def training_arguments(config: SFTConfig, output_dir: Path, num_rows: int, *, has_validation: bool) -> trl.SFTConfig:
+    """TRL's arguments for this cell."""
+    train = config.train
+    steps = total_steps(config, num_rows)
+    rhythm = _rhythm(train.eval_steps) if has_validation else {"eval_strategy": "no"}
+    return trl.SFTConfig(
+        output_dir=str(output_dir),
+        num_train_epochs=train.epochs,
+        max_steps=train.max_steps or -1,
+        per_device_train_batch_size=train.batch_size,
+        per_device_eval_batch_size=train.batch_size,
+        gradient_accumulation_steps=train.gradient_accumulation,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type=train.scheduler,
+        warmup_steps=math.ceil(train.warmup_ratio * steps),
+        optim=train.optimizer,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        label_smoothing_factor=train.label_smoothing,
+        neftune_noise_alpha=train.neftune_alpha,
+        gradient_checkpointing=train.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if train.gradient_checkpointing else None,
+        logging_steps=train.logging_steps,
+        logging_first_step=True,
+        disable_tqdm=True,  # our own progress; two bars on one line are none
+        report_to=[],
+        seed=train.seed,
+        data_seed=train.seed,
+        packing=train.packing,
+        max_length=train.max_length if train.packing else None,  # over-long records were treated before
+        pad_to_multiple_of=train.pad_to_multiple,
+        train_sampling_strategy="group_by_length" if train.group_by_length else "random",
+        save_total_limit=train.save_total_limit,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+        **_precision(config),
+        **rhythm,
+        **_saving(train.save_steps),
+    )
+
+
+def steps_per_epoch(config: SFTConfig, num_rows: int) -> int:
+    batches = math.ceil(num_rows / (config.train.batch_size * config.parallel.world_size))
+    return max(1, math.ceil(batches / config.train.gradient_accumulation))
+
+
+def total_steps(config: SFTConfig, num_rows: int) -> int:
+    """Optimiser steps of the whole training."""
+    return config.train.max_steps or math.ceil(config.train.epochs * steps_per_epoch(config, num_rows))
+
+
+def _rhythm(steps: int | None) -> dict[str, Any]:
+    return {"eval_strategy": "steps", "eval_steps": steps} if steps else {"eval_strategy": "epoch"}
+
+
+def _saving(steps: int | None) -> dict[str, Any]:
+    return {"save_strategy": "steps", "save_steps": steps} if steps else {"save_strategy": "epoch"}
+
+
+def _precision(config: SFTConfig) -> dict[str, bool]:
+    """Autocast only where a GPU gains from it: on a CPU the base's own type already decides the matrix products."""
+    wanted = config.train.precision
+    if not torch.cuda.is_available():
+        if wanted == "fp16":
+            raise InputError("train.precision = 'fp16' needs a GPU: use fp32 or bf16 on a CPU")
+        return {"bf16": wanted == "bf16", "fp16": False}
+    bf16 = wanted == "bf16" or (wanted == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))
+    return {"bf16": bf16, "fp16": wanted == "fp16" or (wanted == "auto" and not bf16)}

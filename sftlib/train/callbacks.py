@@ -1,0 +1,97 @@
+"""What happens beside the training loop: metrics lines, progress, complete checkpoints, a clean stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from sftlib.artifacts.atomic import append_line, write_json
+from sftlib.artifacts.progress import ProgressFile, say
+from sftlib.paths import CHECKPOINT_MARK, CHECKPOINT_PREFIX
+
+STOP_FILE_VARIABLE = "SFTLIB_STOP_FILE"
+
+
+class SFTCallback(TrainerCallback):
+    """Base of our callbacks: TRL's hooks, unchanged."""
+
+
+class MetricsCallback(SFTCallback):
+    """Each logged step becomes a line of metrics.jsonl and of the log, and the element's progress."""
+
+    def __init__(self, metrics: Path, progress: ProgressFile) -> None:
+        self.metrics, self.progress = metrics, progress
+        self._started, self._tokens = 0.0, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Before the first step, after a checkpoint was loaded."""
+        self._started = time.time()
+        self.progress.update(state="running", done=state.global_step, total=state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After each optimiser step."""
+        self.progress.update(done=state.global_step, total=state.max_steps)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """When the trainer reports: every logging_steps, and after each evaluation."""
+        if not state.is_world_process_zero or not logs:
+            return
+        seconds = time.time() - self._started
+        line = {"step": state.global_step, "time": round(time.time(), 3), **{k: _plain(v) for k, v in logs.items()}}
+        if "num_tokens" in logs and seconds > 0:
+            line["tokens_per_s"] = round(float(logs["num_tokens"]) / seconds, 1)
+        append_line(self.metrics, json.dumps(line))
+        if "loss" in logs:
+            self.progress.update(loss=round(float(logs["loss"]), 4), tokens_per_s=line.get("tokens_per_s"))
+            rate = f"  {line['tokens_per_s']:.0f} tokens/s" if "tokens_per_s" in line else ""
+            say(f"step {state.global_step}/{state.max_steps}  loss {float(logs['loss']):.4f}{rate}")
+        elif "eval_loss" in logs:
+            say(f"step {state.global_step}/{state.max_steps}  eval loss {float(logs['eval_loss']):.4f}")
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 8) if isinstance(value, float) and value == value else (None if value != value else value)
+
+
+class CheckpointCallback(SFTCallback):
+    """Marks a checkpoint when it is whole, and ends training at the step in which a stop was asked for."""
+
+    def __init__(self) -> None:
+        named = os.environ.get(STOP_FILE_VARIABLE)
+        self.stop_file = Path(named) if named else None
+        self.stopped = False
+        self._signalled = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Handlers are set late: a library that loads after us must not replace them."""
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self._signalled = True  # only this: a handler may be entered twice, in the middle of anything
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """After each optimiser step: a stop saves here and ends the training."""
+        if self._signalled or (self.stop_file and self.stop_file.exists()):
+            finished = state.global_step >= state.max_steps
+            self.stopped = not finished
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After the checkpoint's files are written: the mark makes it count."""
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"{CHECKPOINT_PREFIX}{state.global_step}"
+            write_json(folder / CHECKPOINT_MARK, {"step": state.global_step, "max_steps": state.max_steps})
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    found = [path for path in folder.glob(f"{CHECKPOINT_PREFIX}*") if (path / CHECKPOINT_MARK).exists()]
+    return max(found, key=lambda path: int(path.name.removeprefix(CHECKPOINT_PREFIX)), default=None)

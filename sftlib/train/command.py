@@ -1,0 +1,71 @@
+"""`train`: one cell of a run, or every cell of an experiment, one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from sftlib.config.rundir import Run, open_target, read_json
+from sftlib.errors import DataError, InputError
+
+HELP = "train the adapter of a cell"
+EXAMPLE = """examples:
+  sft train configs/experiments/demo_cpu.yaml
+  sft train runs/latest --cell r8-lr0.001"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, help="experiment file or run directory")
+    parser.add_argument("--cell", help="cell to train (default: every cell)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where run directories are (default: runs)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    target = open_target(arguments.target, arguments.set, arguments.runs_dir)
+    cells = [arguments.cell] if arguments.cell else [cell.id for cell in target.cells if not cell.is_baseline]
+    for cell in cells:
+        if target.cell(cell).is_baseline:
+            raise InputError(f"{cell} is the untouched base model: there is nothing to train")
+        summary = _train(target, cell)
+        print(json.dumps(summary, indent=2) if arguments.json else _line(target, cell, summary))
+    return 0
+
+
+def _line(target: Run, cell: str, summary: dict) -> str:
+    return (
+        f"{cell}: loss {summary['train_loss']:.4f} in {summary['seconds']:.0f} s -> {target.paths.cell(cell).adapter}"
+    )
+
+
+def is_trained(target: Run, cell: str) -> bool:
+    """The summary is written last, for these very settings."""
+    summary = target.paths.cell(cell).summary
+    return summary.exists() and read_json(summary).get("config_sha256") == target.record["cell_configs"][cell]
+
+
+def _train(target: Run, cell: str) -> dict:
+    from sftlib.artifacts.progress import open_progress
+    from sftlib.config.inputs import read_split
+
+    paths, config = target.paths.cell(cell), target.cell_config(cell)
+    if is_trained(target, cell) and paths.adapter_record.exists():
+        return read_json(paths.summary)
+    splits = {name: read_split(config, name) for name in ("train", "validation") if name in target.inputs}
+    for name, split in splits.items():
+        if split.sha256 != target.inputs[name]["sha256"]:
+            raise DataError(
+                f"{split.source.path} was changed after the run was planned: start a new run (sft run EXPERIMENT)"
+            )
+    from sftlib.train.trainer import SFTTrainer
+
+    progress = open_progress(target.paths, "train", cell, 0, "steps")
+    try:
+        SFTTrainer(config, output_dir=paths.root, splits=splits, progress=progress).train()
+    except BaseException:
+        if progress.progress.state != "stopped":
+            progress.update(state="failed")
+        raise
+    return read_json(paths.summary)

@@ -1,0 +1,173 @@
+"""SFTTrainer: one cell, from its configuration to its adapter. A table of contents: each step calls its owner."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import trl
+from transformers import PrinterCallback, set_seed
+
+from sftlib.artifacts.atomic import write_json, write_text
+from sftlib.artifacts.hashing import sha256_value
+from sftlib.artifacts.progress import Progress, ProgressFile, say
+from sftlib.artifacts.receipt import stage_receipt
+from sftlib.config.inputs import Split, read_split
+from sftlib.config.tree import SFTConfig
+from sftlib.data.collation import SupervisedCollator
+from sftlib.data.processing import Rows, SFTDatasetProcessor
+from sftlib.data.rendering import tokenizer_digest
+from sftlib.errors import DataError, StoppedError
+from sftlib.models.hardware import dtype_name
+from sftlib.models.loading import load_base, load_tokenizer, model_identity
+from sftlib.paths import CHECKPOINT_PREFIX, CellPaths
+from sftlib.train.adapter import AdapterRecord, check_targets, lora_config, model_card, publish_adapter
+from sftlib.train.arguments import training_arguments
+from sftlib.train.callbacks import CheckpointCallback, MetricsCallback, SFTCallback, last_checkpoint
+from sftlib.train.loss import SupervisedTrainer
+
+SUMMARY_VERSION = 1
+
+
+class SFTTrainer:
+    """Trains one cell: `SFTTrainer(config).train()` returns metrics and paths."""
+
+    def __init__(
+        self,
+        config: SFTConfig,
+        callbacks: Sequence[SFTCallback] | None = None,
+        *,
+        output_dir: str | Path | None = None,
+        splits: dict[str, Split] | None = None,
+        progress: ProgressFile | None = None,
+    ) -> None:
+        self.config = config
+        self.callbacks = list(callbacks or [])
+        self.cell = CellPaths(Path(output_dir or Path("runs") / config.name).absolute())
+        self.splits = splits
+        self.progress = progress or ProgressFile(None, Progress("train", "train", self.cell.name))
+
+    def train(self) -> dict[str, Any]:
+        """Load, prepare, train, publish; the summary is written last."""
+        torch.set_num_threads(self.config.train.threads)
+        set_seed(self.config.train.seed)
+        self.cell.root.mkdir(parents=True, exist_ok=True)
+        self._load_template()
+        rows, validation = self._prepare_datasets()
+        model = self._load_model()
+        trainer = self._create_trl_trainer(model, rows, validation)
+        started = time.time()
+        metrics = self._run(trainer)
+        record = self._save(trainer, metrics)
+        return self._summarise(metrics, record, rows, time.time() - started)
+
+    def _load_template(self) -> None:
+        self.tokenizer = load_tokenizer(self.config)
+        self.processor = SFTDatasetProcessor(self.config, self.tokenizer)
+        template = self.processor.renderer.template
+        say(f"template {template.name}: {template.reason}")
+
+    def _load_model(self) -> Any:
+        model = load_base(self.config)
+        model.config.use_cache = False
+        check_targets(model, self.config)
+        self.dtype = dtype_name(model.dtype)
+        return model
+
+    def _prepare_datasets(self) -> tuple[Rows, Rows | None]:
+        splits = self.splits or {
+            name: read_split(self.config, name) for name in ("train", "validation") if getattr(self.config.data, name)
+        }
+        rows = self.processor.rows(splits["train"])
+        if not rows.supervised_tokens:
+            raise DataError(f"{splits['train'].source.path}: no token is supervised: every label is masked")
+        validation = self.processor.rows(splits["validation"]) if "validation" in splits else None
+        say(f"train: {len(rows.rows)} records, {rows.tokens} tokens, {rows.supervised_tokens} supervised")
+        return rows, validation
+
+    def _create_training_args(self, num_rows: int, *, has_validation: bool) -> trl.SFTConfig:
+        return training_arguments(self.config, self.cell.checkpoints, num_rows, has_validation=has_validation)
+
+    def _create_trl_trainer(self, model: Any, rows: Rows, validation: Rows | None) -> trl.SFTTrainer:
+        self.checkpointing = CheckpointCallback()
+        self._forget_later_metrics()
+        trainer = SupervisedTrainer(
+            model=model,
+            args=self._create_training_args(len(rows.rows), has_validation=validation is not None),
+            train_dataset=rows.as_dataset(),
+            eval_dataset=validation.as_dataset() if validation else None,
+            processing_class=self.tokenizer,
+            data_collator=self._collator(),
+            peft_config=lora_config(self.config),
+            callbacks=[MetricsCallback(self.cell.metrics, self.progress), self.checkpointing, *self.callbacks],
+        )
+        trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
+        return trainer
+
+    def _collator(self) -> SupervisedCollator | None:
+        """Ours for padded rows; TRL's own where it packs, because packed rows need its positions."""
+        if self.config.train.packing:
+            return None
+        return SupervisedCollator(self.tokenizer.pad_token_id, self.config.train.pad_to_multiple)
+
+    def _forget_later_metrics(self) -> None:
+        """Metrics of steps that a killed attempt took after its last checkpoint will be written again."""
+        checkpoint = last_checkpoint(self.cell.checkpoints)
+        keep_until = int(checkpoint.name.removeprefix(CHECKPOINT_PREFIX)) if checkpoint else -1
+        if self.cell.metrics.exists():
+            lines = self.cell.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(self.cell.metrics, "".join(line for line in lines if _step(line) <= keep_until))
+
+    def _run(self, trainer: trl.SFTTrainer) -> dict[str, float]:
+        checkpoint = last_checkpoint(self.cell.checkpoints)
+        if checkpoint:
+            say(f"resuming from {checkpoint.name}")
+        metrics = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).metrics
+        if self.checkpointing.stopped:
+            self.progress.update(state="stopped")
+            raise StoppedError(
+                f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}; a checkpoint is there"
+            )
+        return metrics
+
+    def _save(self, trainer: trl.SFTTrainer, metrics: dict[str, float]) -> AdapterRecord:
+        facts = {
+            "base": model_identity(self.config),
+            "prompt_sha256": self.processor.renderer.fingerprint(),
+            "tokenizer_sha256": tokenizer_digest(self.tokenizer),
+            "dtype": self.dtype,
+        }
+        card = model_card(self.config, self.cell.name, metrics.get("train_loss"))
+        return publish_adapter(trainer.accelerator.unwrap_model(trainer.model), self.tokenizer, self.cell, facts, card)
+
+    def _summarise(
+        self, metrics: dict[str, float], record: AdapterRecord, rows: Rows, seconds: float
+    ) -> dict[str, Any]:
+        summary = {
+            "schema_version": SUMMARY_VERSION,
+            "complete": True,
+            "cell": self.cell.name,
+            "config_sha256": sha256_value(self.config.to_dict()),
+            "adapter_sha256": record.weights_sha256,
+            "records": len(rows.rows),
+            "tokens": rows.tokens,
+            "supervised_tokens": rows.supervised_tokens,
+            "train_loss": metrics.get("train_loss"),
+            "seconds": round(seconds, 2),
+            "receipt": stage_receipt(),
+        }
+        write_json(self.cell.summary, summary)
+        self.progress.update(state="done", force=True)
+        return {**summary, "metrics": metrics, "adapter": str(self.cell.adapter), "summary": str(self.cell.summary)}
+
+
+def _step(line: str) -> float:
+    """The step of a metrics line; a line that a kill cut short is after everything."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return float("inf")

@@ -1,0 +1,102 @@
+"""Stands in for `python -m sftlib`: writes what a stage would write, after the behaviour that the run's file asks for.
+
+behaviours.json: element -> {"sleep": s, "exit": code, "restarts": n (75 that often first), "deaf": ignores TERM}.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from sftlib.artifacts.atomic import append_line, write_json
+from sftlib.artifacts.hashing import sha256_file, sha256_value
+from sftlib.artifacts.shards import ShardManifest, shard_range
+from sftlib.config.rundir import Run, open_run
+
+STOPPED = 75
+
+
+def main() -> int:
+    kind, root, *rest = sys.argv[1:]
+    options = dict(zip(rest[::2], rest[1::2], strict=True))
+    run, element = open_run(Path(root)), os.environ["SFTLIB_ELEMENT"]
+    behaviour = _behaviour(run, element)
+    if behaviour.get("deaf"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    _trace(run, "start", element)
+    code = _live(run, element, behaviour)
+    if code == 0:
+        code = {"train": _train, "predict": _predict, "merge": _merge}[kind](run, options) or 0
+    _trace(run, f"exit {code}", element)
+    return code
+
+
+def _behaviour(run: Run, element: str) -> dict:
+    path = run.paths.root / "behaviours.json"
+    return json.loads(path.read_text()).get(element, {}) if path.exists() else {}
+
+
+def _live(run: Run, element: str, behaviour: dict) -> int:
+    lines = (run.paths.root / "trace.jsonl").read_text().splitlines()
+    starts = sum(json.loads(line)["event"] == "start" and json.loads(line)["element"] == element for line in lines)
+    if starts <= behaviour.get("restarts", 0):
+        return STOPPED
+    until = time.monotonic() + behaviour.get("sleep", 0)
+    while time.monotonic() < until:
+        if Path(os.environ["SFTLIB_STOP_FILE"]).exists() and not behaviour.get("deaf"):
+            return STOPPED
+        time.sleep(0.05)
+    if behaviour.get("exit"):
+        print(f"sft: {element} was told to fail", file=sys.stderr)
+    return behaviour.get("exit", 0)
+
+
+def _train(run: Run, options: dict) -> None:
+    cell = run.paths.cell(options["--cell"])
+    record = {"weights_sha256": "w", "base": "b", "prompt_sha256": "p"}
+    cell.adapter.mkdir(exist_ok=True)
+    write_json(cell.adapter_record, record)
+    values = json.loads(cell.config.read_text())
+    write_json(cell.summary, {"complete": True, "config_sha256": sha256_value(values), "seconds": 1.0})
+
+
+def _predict(run: Run, options: dict) -> None:
+    cell, count = run.paths.cell(options["--cell"]), run.num_shards
+    parts = {**run.known_parts(cell.name), "settings": "s"}
+    first, _, last = options["--shards"].partition("-")
+    for index in range(int(first), int(last) + 1):
+        rows, path = shard_range(run.test_count, index, count), cell.shard(index, count)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"rows {rows}")
+        size = path.stat().st_size
+        manifest = ShardManifest(
+            fingerprint=sha256_value(parts), parts=parts, cell=cell.name, shard_index=index, num_shards=count,
+            first_row=rows.start, row_count=len(rows), ids_sha256="", file_sha256=sha256_file(path), file_bytes=size,
+        )  # fmt: skip
+        write_json(cell.shard_manifest(index, count), asdict(manifest))
+
+
+def _merge(run: Run, options: dict) -> int:
+    names = [cell.id for cell in run.cells]
+    whole = [all(run.paths.cell(n).shard_manifest(i, run.num_shards).exists() for i in range(run.num_shards)) for n in names]
+    rates = {"n": 6, "fpr": 0.25, "fnr": None}
+    overall = {"n": 12, "f1": 0.5, "f1_low": 0.4, "f1_high": 0.6}
+    cells = {name: {"overall": overall, "groups": {"group": {"a": rates, "b": rates}}} for name in names}
+    metrics = {"schema_version": 1, "complete": all(whole), "cells": cells}
+    write_json(run.paths.report.metrics_json, metrics)
+    run.paths.report.html.write_text("<html></html>")
+    return 0 if all(whole) else 3
+
+
+def _trace(run: Run, event: str, element: str) -> None:
+    what = {"event": event, "element": element, "time": time.time(), "pid": os.getpid(), "parent": os.getppid()}
+    append_line(run.paths.root / "trace.jsonl", json.dumps(what))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
