@@ -22,7 +22,10 @@ FAKE_STAGE = [sys.executable, str(HERE / "fake_stage.py")]
 
 
 def records(count: int) -> str:
-    rows = [{"id": f"r{i}", "text": f"text {i}", "label": "hate" if i % 3 else "normal", "group": "ab"[i % 2]} for i in range(count)]
+    rows = [
+        {"id": f"r{i}", "text": f"text {i}", "label": "hate" if i % 3 else "normal", "group": "ab"[i % 2]}
+        for i in range(count)
+    ]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 

@@ -11,18 +11,36 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import sftlib
 from sftlib.artifacts.atomic import append_line, write_json
 from sftlib.artifacts.hashing import sha256_file, sha256_value
 from sftlib.artifacts.shards import ShardManifest, shard_range
-from sftlib.config.rundir import Run, open_run
+from sftlib.paths import RunPaths
 
 STOPPED = 75
+
+
+class FakeRun:
+    """What the stand-in needs of run.json, without the typed tree: forty of these start in the tests."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = RunPaths(root)
+        self.record = json.loads(self.paths.record.read_text())
+        self.test = self.record["inputs"]["test"]
+        self.test_count = self.test["count"]
+        self.num_shards = min(self.record["config"]["predict"]["num_shards"], self.test_count)
+        self.cells = [cell["id"] for cell in self.record["cells"]]
+
+    def known_parts(self, cell: str) -> dict:
+        adapter = self.paths.cell(cell).adapter_record
+        trained = {"adapter": "w", "base": "b", "prompt": "p"} if adapter.exists() else {"adapter": None}
+        return {"test": self.test["sha256"], **trained}
 
 
 def main() -> int:
     kind, root, *rest = sys.argv[1:]
     options = dict(zip(rest[::2], rest[1::2], strict=True))
-    run, element = open_run(Path(root)), os.environ["SFTLIB_ELEMENT"]
+    run, element = FakeRun(Path(root)), os.environ["SFTLIB_ELEMENT"]
     behaviour = _behaviour(run, element)
     if behaviour.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -36,12 +54,12 @@ def main() -> int:
     return code
 
 
-def _behaviour(run: Run, element: str) -> dict:
+def _behaviour(run: FakeRun, element: str) -> dict:
     path = run.paths.root / "behaviours.json"
     return json.loads(path.read_text()).get(element, {}) if path.exists() else {}
 
 
-def _live(run: Run, element: str, behaviour: dict) -> int:
+def _live(run: FakeRun, element: str, behaviour: dict) -> int:
     lines = (run.paths.root / "trace.jsonl").read_text().splitlines()
     starts = sum(json.loads(line)["event"] == "start" and json.loads(line)["element"] == element for line in lines)
     if starts <= behaviour.get("restarts", 0):
@@ -56,7 +74,7 @@ def _live(run: Run, element: str, behaviour: dict) -> int:
     return behaviour.get("exit", 0)
 
 
-def _train(run: Run, options: dict) -> None:
+def _train(run: FakeRun, options: dict) -> None:
     cell = run.paths.cell(options["--cell"])
     record = {"weights_sha256": "w", "base": "b", "prompt_sha256": "p"}
     cell.adapter.mkdir(exist_ok=True)
@@ -65,7 +83,7 @@ def _train(run: Run, options: dict) -> None:
     write_json(cell.summary, {"complete": True, "config_sha256": sha256_value(values), "seconds": 1.0})
 
 
-def _predict(run: Run, options: dict) -> None:
+def _predict(run: FakeRun, options: dict) -> None:
     cell, count = run.paths.cell(options["--cell"]), run.num_shards
     parts = {**run.known_parts(cell.name), "settings": "s"}
     first, _, last = options["--shards"].partition("-")
@@ -81,9 +99,11 @@ def _predict(run: Run, options: dict) -> None:
         write_json(cell.shard_manifest(index, count), asdict(manifest))
 
 
-def _merge(run: Run, options: dict) -> int:
-    names = [cell.id for cell in run.cells]
-    whole = [all(run.paths.cell(n).shard_manifest(i, run.num_shards).exists() for i in range(run.num_shards)) for n in names]
+def _merge(run: FakeRun, options: dict) -> int:
+    names = run.cells
+    whole = [
+        all(run.paths.cell(n).shard_manifest(i, run.num_shards).exists() for i in range(run.num_shards)) for n in names
+    ]
     rates = {"n": 6, "fpr": 0.25, "fnr": None}
     overall = {"n": 12, "f1": 0.5, "f1_low": 0.4, "f1_high": 0.6}
     cells = {name: {"overall": overall, "groups": {"group": {"a": rates, "b": rates}}} for name in names}
@@ -93,8 +113,15 @@ def _merge(run: Run, options: dict) -> int:
     return 0 if all(whole) else 3
 
 
-def _trace(run: Run, event: str, element: str) -> None:
-    what = {"event": event, "element": element, "time": time.time(), "pid": os.getpid(), "parent": os.getppid()}
+def _trace(run: FakeRun, event: str, element: str) -> None:
+    what = {
+        "event": event,
+        "element": element,
+        "time": time.time(),
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "code": sftlib.__file__,
+    }
     append_line(run.paths.root / "trace.jsonl", json.dumps(what))
 
 

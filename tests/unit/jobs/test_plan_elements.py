@@ -1,0 +1,80 @@
+"""Elements out of cells and needs: ids, arguments, order, ranges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.plan import AFTER_ANY, AFTER_OK, MERGE, Need, full_need, group_shards, plan_elements
+from jobs.schedule import Schedule, State
+
+ROOT = Path("/runs/a b")
+
+
+@given(st.sets(st.integers(0, 60)), st.integers(1, 9))
+def test_groups_cover_exactly_and_are_contiguous(shards: set[int], per_job: int) -> None:
+    groups = list(group_shards(shards, per_job))
+    assert [shard for group in groups for shard in group] == sorted(shards)
+    assert all(1 <= len(group) <= per_job and group.step == 1 for group in groups)
+
+
+def elements_of(one, need=None):
+    parallel = {cell.id: cell.config.parallel for cell in one.cells}
+    return plan_elements(ROOT, one.config, need or full_need(one.cells, 4), parallel.__getitem__)
+
+
+def test_everything_in_order(experiment) -> None:
+    elements = {element.id: element for element in elements_of(experiment())}
+    assert list(elements) == [
+        "train/r4", "train/r8", "predict/r4/0-1", "predict/r4/2-3", "predict/r8/0-1", "predict/r8/2-3",
+        "predict/baseline/0-1", "predict/baseline/2-3", "merge",
+    ]  # fmt: skip
+    assert elements["train/r4"].argv == ("train", "/runs/a b", "--cell", "r4")
+    part = elements["predict/r8/2-3"]
+    assert part.argv == ("predict", "/runs/a b", "--cell", "r8", "--shards", "2-3")
+    assert (part.after, part.condition, part.resources.gpus) == (("train/r8",), AFTER_OK, 1)
+    assert elements["predict/baseline/0-1"].after == ()
+    last = elements[MERGE]
+    assert last.condition == AFTER_ANY and set(last.after) == set(elements) - {MERGE}
+    assert last.resources.gpus == 0
+
+
+def test_only_what_is_needed(experiment) -> None:
+    need = Need(train=("r4",), shards={"r4": (0, 1, 2, 3), "baseline": (0, 2, 3)}, merge=True)
+    elements = {element.id: element.after for element in elements_of(experiment(), need)}
+    assert list(elements)[:-1] == [
+        "train/r4",
+        "predict/r4/0-1",
+        "predict/r4/2-3",
+        "predict/baseline/0-0",
+        "predict/baseline/2-3",
+    ]
+    assert elements["predict/baseline/0-0"] == ()
+    trained = Need(train=(), shards={"r8": (1,)}, merge=True)
+    assert {element.id: element.after for element in elements_of(experiment(), trained)}["predict/r8/1-1"] == ()
+
+
+def test_schedule_cascades_and_merges_last(experiment) -> None:
+    schedule = Schedule(elements_of(experiment()))
+    assert [element.id for element in schedule.ready()][:2] == ["train/r4", "train/r8"]
+    schedule.start("train/r4")
+    schedule.end("train/r4", State.FAILED)
+    assert schedule.states["predict/r4/0-1"] is State.SKIPPED
+    assert "merge" not in [element.id for element in schedule.ready()]
+    for name, state in schedule.states.items():
+        if state is State.WAITING and name != "merge":
+            schedule.end(name, State.DONE)
+    assert [element.id for element in schedule.ready()] == ["merge"]
+    schedule.end("merge", State.INCOMPLETE)
+    assert schedule.is_over
+
+
+def test_stopping_starts_nothing_more(experiment) -> None:
+    schedule = Schedule(elements_of(experiment()))
+    schedule.start("train/r4")
+    schedule.stop()
+    assert schedule.ready() == [] and not schedule.is_over
+    schedule.end("train/r4", State.STOPPED)
+    assert schedule.is_over
