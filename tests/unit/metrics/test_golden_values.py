@@ -32,7 +32,7 @@ def six_digits(value):
 
 
 def test_m_object_has_every_key_of_the_contract(golden):
-    assert KEYS <= set(rates(golden["lgbtq"]))
+    assert set(rates(golden["lgbtq"])) >= KEYS
 
 
 @pytest.mark.parametrize("group", GROUP_RATES)

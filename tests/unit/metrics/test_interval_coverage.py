@@ -66,17 +66,17 @@ def test_newcombe(a, b):
     assert near_95(np.mean([gap.low <= truth <= gap.high for gap in gaps]))
 
 
-def coverage(intervals_of, truths_of, samples):
+def coverage(intervals_of, truths_of, samples, num_data_sets=NUM_DATA_SETS):
     """Share of data sets whose interval holds the truth, by metric. Each sample is (table, n): for every data set its
     true shares are drawn around the table's, and n records from them."""
     rng, held = np.random.default_rng(sum(n for _, n in samples)), {}
-    for seed in range(NUM_DATA_SETS):
+    for seed in range(num_data_sets):
         shares = [_plausible_shares(table, rng) for table, _ in samples]
         drawn = [rng.multinomial(n, s.ravel()).reshape(s.shape) for s, (_, n) in zip(shares, samples, strict=True)]
         truths = truths_of(*shares)
         for name, found in intervals_of(*drawn, replicates=REPLICATES, seed=seed).items():
             held[name] = held.get(name, 0) + (found.low <= truths[name] <= found.high)
-    return {name: count / NUM_DATA_SETS for name, count in held.items()}
+    return {name: count / num_data_sets for name, count in held.items()}
 
 
 def _plausible_shares(table, rng):
@@ -108,6 +108,7 @@ def test_bootstrap_of_a_group_of_86():
         partial(bootstrap_intervals, formulas=formulas),
         lambda shares: {metric: formula(shares) for metric, formula in formulas.items()},
         [(np.array(TABLES["mexican"]), 86)],
+        num_data_sets=2 * NUM_DATA_SETS,
     )
     assert all(map(near_95, found.values())), found
 
