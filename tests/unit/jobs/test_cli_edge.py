@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from jobs.cli import COMMANDS, GROUPS, help_text, main
-from jobs.unbuilt import UNBUILT
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "numpy", "pyarrow", "submitit")
 
@@ -26,7 +25,7 @@ def test_help_lists_every_command_in_its_group(capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, command in COMMANDS.items() if command.home != "sftlib" and name not in UNBUILT]
+    "name", [name for name, command in COMMANDS.items() if command.home.startswith("jobs.commands.")]
 )
 def test_each_command_has_help_with_an_example(name: str, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -50,6 +49,13 @@ def test_run_side_commands_are_handed_on_as_they_are(monkeypatch) -> None:
     with pytest.raises(SystemExit):
         main(["train", "exp.yaml", "--help"])
     assert handed == [(sys.executable, [sys.executable, "-m", "sftlib", "train", "exp.yaml", "--help"])]
+
+
+def test_the_run_side_knows_every_command_that_is_handed_to_it() -> None:
+    from sftlib import __main__ as run_side
+
+    handed = {name for name, command in COMMANDS.items() if command.home == "sftlib"}
+    assert handed <= set(run_side.COMMANDS) | set(getattr(run_side, "PLANNED", {}))
 
 
 def test_plan_shows_everything_on_a_page(experiment_file, tmp_path, capsys) -> None:
@@ -96,6 +102,8 @@ def test_run_refuses_before_anything_is_started(experiment_file, tmp_path, capsy
     assert "is not built yet" in capsys.readouterr().err
     assert main([*arguments, "--cluster", "local", "--no-wait"]) == 2
     assert "nohup" in capsys.readouterr().err
+    assert main([*arguments, "--cluster", "local", "--set", "data.sample_size=9"]) == 1
+    assert "'data.sample_size' is not built yet" in capsys.readouterr().err
     (tmp_path / "test.jsonl").unlink()
     assert main([*arguments, "--cluster", "local"]) == 2
     assert "there is no such file" in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_exit_75_goes_on_by_itself(make_run, behave, events, start_driver) -> No
 
 
 def test_a_killed_driver_stops_its_elements_and_is_taken_over(make_run, behave, events, start_driver, tmp_path) -> None:
-    run = make_run(predict={"num_shards": 1})
+    run = make_run(predict={"num_shards": 1, "baseline": False})
     behave(run, {"train/r4": {"sleep": 60}, "train/r8": {"sleep": 60, "deaf": True}})
     driver = start_driver(run, grace_s=2)
     wait_until(lambda: started(events, run, "train/r4") and started(events, run, "train/r8"))

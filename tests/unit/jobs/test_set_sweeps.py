@@ -22,7 +22,7 @@ from sftlib.config.problems import ConfigError
         ("{a: 1,b: 2}", ["{a: 1,b: 2}"]),
         ("don't,won't", ["don't", "won't"]),
         ("Hello, world", ["Hello, world"]),
-        ("1,", ["1"]),
+        ("1,", ["1,"]),
         ("", [""]),
     ],
 )

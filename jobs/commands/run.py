@@ -1,0 +1,66 @@
+"""Run an experiment: train every cell, predict the test set in shards, merge, report. What is there already is reused."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from jobs.chain import Chain, print_outcome, run_chain, screen_for
+from jobs.commands.options import add_experiment, add_json, load
+from jobs.proposal import read_checked
+from jobs.staging import stage_bundled
+from jobs.sweeps import settings
+from jobs.unbuilt import refuse_unbuilt
+from sftlib.config.load import Experiment
+from sftlib.config.rundir import prepare_run
+from sftlib.errors import InputError
+
+EXAMPLE = """examples:
+  sft run configs/experiments/demo_cpu.yaml --cluster local
+  sft run configs/experiments/demo_cpu.yaml --set train.learning_rate=1e-4,2e-4 --set train.epochs=1
+
+exit code: 0 done, 1 failed, 2 the input is wrong, 3 the report is there and incomplete"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    add_json(parser)
+    parser.add_argument(
+        "--wait", action=argparse.BooleanOptionalAction, help="show progress until the report is there (local: always)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    experiment = load(args)
+    splits = read_checked(experiment)
+    parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
+    refuse_unbuilt(experiment.config, parallel.values())
+    if args.wait is False:
+        raise InputError(
+            "--no-wait: the local profile drives its elements from this process; leave it out, "
+            f"or put the command in the background: nohup sft run {args.experiment} --cluster local > run.log &"
+        )
+    directory = prepare_run(experiment, splits, args.runs_dir, _receipt(experiment))
+    chain = Chain(
+        run=directory,
+        config=experiment.config,
+        parallel_of=parallel.__getitem__,
+        deep=False,
+        stage=lambda: _stage(args, experiment),
+        screen=screen_for(args.json),
+    )
+    return print_outcome(run_chain(chain), args.json)
+
+
+def _stage(args: argparse.Namespace, experiment: Experiment) -> None:
+    items = settings(args.experiment, args.settings)
+    arguments = [str(args.experiment), *(part for item in items for part in ("--set", item))]
+    configs = [cell.config for cell in experiment.cells]
+    stage_bundled(configs, arguments, sys.stderr if args.json else sys.stdout)
+
+
+def _receipt(experiment: Experiment) -> dict[str, Any]:
+    from sftlib.artifacts.receipt import submission_receipt
+
+    return submission_receipt(experiment.path)

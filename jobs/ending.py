@@ -1,0 +1,52 @@
+"""How an element ended, in words: from what its supervisor wrote, or from the silence where it was killed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.attempts import Attempt
+from jobs.policy import Verdict, in_words, verdict
+from jobs.schedule import State
+
+_STATES = {Verdict.DONE: State.DONE, Verdict.INCOMPLETE: State.INCOMPLETE}
+_TAIL_BYTES = 16_384
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The last thing known of an element."""
+
+    state: State
+    words: str
+    log: Path
+    seconds: float = 0.0
+    restarts: int = 0
+
+    def last_lines(self, count: int = 3) -> list[str]:
+        """The log's last lines, where the reason usually stands."""
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+                text = stream.read().decode("utf-8", errors="replace")
+        except OSError:
+            return []
+        lines = [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]  # a progress bar's last state only
+        return [line for line in lines if line and not line.startswith("# ")][-count:]
+
+
+def ending_of(attempt: Attempt, element: str, *, was_stopped: bool) -> Ending:
+    """Read how it ended; what was asked to stop and did not finish is stopped, not failed."""
+    written, log = attempt.read_ending(element), attempt.log(element)
+    if written is None:
+        if was_stopped:
+            return Ending(State.STOPPED, "killed while stopping", log)
+        return Ending(State.FAILED, "killed together with its supervisor (out of memory, or by hand)", log)
+    code = int(written["exit_code"])
+    state = _STATES.get(verdict(code), State.FAILED)
+    words = in_words(code)
+    if written["stopped"] and state is State.FAILED:
+        state, words = State.STOPPED, f"stopped ({written['stopped']})"
+    elif verdict(code) is Verdict.RESTART:
+        words = f"stopped itself {written['restarts'] + 1} times without finishing"
+    return Ending(state, words, log, float(written["seconds"]), int(written["restarts"]))

@@ -1,0 +1,163 @@
+"""The local scheduler: starts elements through submitit's local executor as their needs are met and slots are free.
+
+submitit's local executor knows neither dependencies nor a limit of jobs at once; this loop is both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs import machine
+from jobs.attempts import Attempt
+from jobs.ending import Ending, ending_of
+from jobs.plan import Element
+from jobs.processes import Process, current_process
+from jobs.schedule import Schedule
+from jobs.stopping import StopRequest, blocked_signals, listening
+from jobs.supervisor import Supervisor
+from sftlib.config.tree import SFTConfig
+
+STAGE_COMMAND = (sys.executable, "-m", "sftlib")
+_POLL_S = 0.2
+_NO_LIMIT_MIN = 60 * 24 * 365  # submitit wants a walltime; the machine in front of you has none
+
+Show = Callable[[Schedule], None]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is started, and with which code."""
+
+    attempt: Attempt
+    elements: Sequence[Element]
+    config: SFTConfig
+    code: Path
+    command: Sequence[str] = STAGE_COMMAND
+    grace_s: float = 45.0
+
+
+@dataclass
+class _Board:
+    """The driver's hands: what runs on which slot."""
+
+    submission: Submission
+    schedule: Schedule
+    free: list[str | None]
+    running: dict[str, tuple[Any, str | None]] = field(default_factory=dict)  # id -> submitit job, device
+    endings: dict[str, Ending] = field(default_factory=dict)
+
+
+def drive(submission: Submission, show: Show) -> tuple[Schedule, dict[str, Ending], StopRequest]:
+    """Run every element to its end, or until asked to stop; returns once nothing of it runs any more."""
+    board = _Board(submission, Schedule(submission.elements), slots(submission.config))
+    with listening() as request:
+        while not board.schedule.is_over:
+            _collect(board, request)
+            if request.is_made:
+                _stop(board, request)
+            else:
+                _start_ready(board)
+            show(board.schedule)
+            time.sleep(_POLL_S)
+    show(board.schedule)
+    return board.schedule, board.endings, request
+
+
+def slots(config: SFTConfig) -> list[str | None]:
+    """One entry an element that may run at once: its device, or None for the CPU."""
+    devices: list[str | None] = [*machine.devices()]
+    count = config.cluster.slots or len(devices) or max(1, machine.cores() // config.train.threads)
+    return [devices[index % len(devices)] if devices else None for index in range(count)]
+
+
+def _start_ready(board: _Board) -> None:
+    for element in board.schedule.ready():
+        if not board.free:
+            return
+        device = board.free.pop(0)
+        board.running[element.id] = (_submit(board.submission, element, device), device)
+        board.schedule.start(element.id)
+
+
+def _submit(submission: Submission, element: Element, device: str | None) -> Any:
+    from submitit.local.local import LocalExecutor
+
+    logging.getLogger("submitit").setLevel(logging.CRITICAL)  # its lines would stand in the middle of --json
+    executor = LocalExecutor(submission.attempt.submitit(element.id), python=_python(submission.code))
+    executor.update_parameters(timeout_min=_NO_LIMIT_MIN, stderr_to_stdout=True)
+    with blocked_signals():  # inherited: Ctrl-C is the driver's alone, it stops its elements gently
+        return executor.submit(supervisor(submission, element, device))
+
+
+def supervisor(submission: Submission, element: Element, device: str | None) -> Supervisor:
+    """The payload of one element."""
+    return Supervisor(
+        element=element.id,
+        argv=[*submission.command, *element.argv],
+        env=element_environment(submission.config, submission.code, device),
+        attempt_dir=str(submission.attempt.root),
+        driver=current_process().to_json(),
+        max_restarts=submission.config.cluster.max_requeues,
+        grace_s=submission.grace_s,
+    )
+
+
+def element_environment(config: SFTConfig, code: Path, device: str | None) -> dict[str, str | None]:
+    """What a stage finds in its environment besides what the node has."""
+    return {
+        **code_environment(code),
+        "OMP_NUM_THREADS": str(config.train.threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        # submitit sets this one to "" where it was asked for no device; None gives the driver's own absence back.
+        machine.DEVICE_VARIABLE: device if device is not None else os.environ.get(machine.DEVICE_VARIABLE),
+        **config.cluster.environment,
+    }
+
+
+def code_environment(code: Path) -> dict[str, str]:
+    """The frozen code comes first. Without the safe path `python -m` would put the current folder before it."""
+    inherited = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{code}{os.pathsep}{inherited}" if inherited else str(code), "PYTHONSAFEPATH": "1"}
+
+
+def _python(code: Path) -> str:
+    return shlex.join(["env", *(f"{name}={value}" for name, value in code_environment(code).items()), sys.executable])
+
+
+def _collect(board: _Board, request: StopRequest) -> None:
+    """Take in what has ended."""
+    attempt = board.submission.attempt
+    for name, (job, device) in list(board.running.items()):
+        # submitit's controller can die alone: the element has ended when its own processes have.
+        if not job.done() or any(process.is_alive for process in attempt.read_processes(name)):
+            continue
+        del board.running[name]
+        board.free.append(device)
+        board.endings[name] = ending_of(attempt, name, was_stopped=request.is_made)
+        board.schedule.end(name, board.endings[name].state)
+
+
+def _stop(board: _Board, request: StopRequest) -> None:
+    """Ask what runs to stop, once; after the time of grace, or when asked again, end it."""
+    board.schedule.stop()
+    for name, (job, _) in board.running.items():
+        board.submission.attempt.stop(name).touch()
+        if request.is_urgent or request.age_s > board.submission.grace_s + 5:
+            for process in [*board.submission.attempt.read_processes(name), Process.of(int(job.job_id))]:
+                process.kill()
+        elif request.is_new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(job.job_id), signal.SIGTERM)
+    request.is_new = False

@@ -1,0 +1,87 @@
+"""A run directory in, what is still to be done out: read off manifests, never off the states of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.plan import Need
+from sftlib.artifacts.hashing import sha256_value
+from sftlib.artifacts.shards import VALID, ShardState, check_shard
+from sftlib.config.rundir import Run, read_json
+from sftlib.errors import CorruptError
+from sftlib.paths import CellPaths
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands on disk for one cell."""
+
+    cell: str
+    is_baseline: bool
+    untrained: str  # why the adapter is not there; "" when it is, or none is needed
+    shards: list[ShardState]
+
+    @property
+    def missing_shards(self) -> tuple[int, ...]:
+        """Without its adapter a cell's shards are all in question: the stage looks at each again after training."""
+        if self.untrained:
+            return tuple(shard.index for shard in self.shards)
+        # Two valid shards with different settings cannot both stay; the stage knows which is right.
+        mixed = len({s.manifest.fingerprint for s in self.shards if s.manifest and s.state == VALID}) > 1
+        return tuple(shard.index for shard in self.shards if mixed or shard.state != VALID)
+
+
+def standings(run: Run, *, deep: bool) -> Iterator[Standing]:
+    """Cell by cell; `deep` re-hashes every shard."""
+    for cell in run.cells:
+        paths = run.paths.cell(cell.id)
+        untrained = "" if cell.is_baseline else _untrained(paths)
+        known = {} if untrained else run.known_parts(cell.id)  # of an adapter that is there
+        shards = [check_shard(paths, index, run.num_shards, known, deep=deep) for index in range(run.num_shards)]
+        yield Standing(cell.id, cell.is_baseline, untrained, shards)
+
+
+def find_missing(run: Run, *, deep: bool) -> Need:
+    """What a run or rerun has to submit."""
+    found = list(standings(run, deep=deep))
+    train = tuple(cell.cell for cell in found if cell.untrained)
+    shards = {cell.cell: cell.missing_shards for cell in found if cell.missing_shards}
+    return Need(train, shards, merge=bool(train or shards) or not has_current_report(run))
+
+
+def _untrained(paths: CellPaths) -> str:
+    summary = _read(paths.summary)
+    if summary is None:
+        return "no summary"
+    if summary.get("complete") is not True:
+        return "training did not reach its end"
+    if summary.get("config_sha256") != sha256_value(read_json(paths.config)):
+        return "trained with another configuration"
+    return "" if _read(paths.adapter_record) else f"the adapter has no readable {paths.adapter_record.name}"
+
+
+def has_current_report(run: Run) -> bool:
+    """Whether a complete report is there that is not older than the shards it was made of."""
+    path = run.paths.report.metrics_json
+    metrics = _read(path)
+    if not metrics or metrics.get("complete") is not True:
+        return False
+    made = path.stat().st_mtime
+    return all(manifest.stat().st_mtime <= made for manifest in _manifests(run) if manifest.exists())
+
+
+def _manifests(run: Run) -> Iterator[Any]:
+    for cell in run.cells:
+        for index in range(run.num_shards):
+            yield run.paths.cell(cell.id).shard_manifest(index, run.num_shards)
+
+
+def _read(path: Any) -> dict[str, Any] | None:
+    """The JSON object in `path`; None when it is absent or torn, which here means the same: not done."""
+    try:
+        value = read_json(path)
+    except CorruptError:
+        return None
+    return value if isinstance(value, dict) else None

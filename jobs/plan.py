@@ -1,0 +1,130 @@
+"""Cells and what is needed of them in, elements out: what runs, with which arguments, after what, asking for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sftlib.config.cluster import Resources
+from sftlib.config.train import ParallelSection
+from sftlib.config.tree import SFTConfig
+
+TRAIN, PREDICT, MERGE = "train", "predict", "merge"
+STAGES = (TRAIN, PREDICT, MERGE)
+AFTER_OK, AFTER_ANY = "afterok", "afterany"
+
+ParallelOf = Callable[[str], ParallelSection]
+
+
+class NamedCell(Protocol):
+    """A cell of an experiment, or as run.json lists it."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def is_baseline(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is to be done, whoever runs it."""
+
+    train: tuple[str, ...]  # cells
+    shards: Mapping[str, tuple[int, ...]]  # cell -> shard indices
+    merge: bool
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.train or self.shards or self.merge)
+
+
+@dataclass(frozen=True)
+class Element:
+    """What one job does: a cell's training, a range of a cell's shards, or the merge."""
+
+    id: str
+    kind: str
+    argv: tuple[str, ...]  # after `python -m sftlib`
+    resources: Resources
+    nodes: int = 1
+    cell: str | None = None
+    shards: range | None = None
+    after: tuple[str, ...] = ()
+    condition: str = AFTER_OK
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id, "kind": self.kind, "cell": self.cell, "shards": list(self.shards or ()) or None,
+            "argv": list(self.argv), "after": list(self.after), "condition": self.condition if self.after else None,
+            "nodes": self.nodes, "resources": self.resources.model_dump(mode="json"),
+        }  # fmt: skip
+
+
+def full_need(cells: Sequence[NamedCell], num_shards: int) -> Need:
+    """Everything: an experiment that has not run yet."""
+    train = tuple(cell.id for cell in cells if not cell.is_baseline)
+    return Need(train, {cell.id: tuple(range(num_shards)) for cell in cells}, merge=True)
+
+
+def plan_elements(root: Path, config: SFTConfig, need: Need, parallel_of: ParallelOf) -> list[Element]:
+    """The elements that fill `need`, in the order train, predict, merge."""
+    elements = [_train(root, config, cell, parallel_of(cell)) for cell in need.train]
+    for cell, shards in need.shards.items():
+        after = (train_id(cell),) if cell in need.train else ()
+        for part in group_shards(shards, config.predict.shards_per_job):
+            elements.append(_predict(root, config, cell, part, after))
+    if need.merge:
+        elements.append(_merge(root, config, elements))
+    return elements
+
+
+def train_id(cell: str) -> str:
+    return f"{TRAIN}/{cell}"
+
+
+def predict_id(cell: str, shards: range) -> str:
+    return f"{PREDICT}/{cell}/{_span(shards)}"
+
+
+def _span(shards: range) -> str:
+    return f"{shards[0]}-{shards[-1]}"
+
+
+def group_shards(shards: Iterable[int], per_job: int) -> Iterator[range]:
+    """Contiguous ranges of at most `per_job` shards that cover exactly these."""
+    start = end = None
+    for shard in sorted(shards):
+        if start is None or end is None:
+            start = end = shard
+        elif shard == end + 1 and shard - start < per_job:
+            end = shard
+        else:
+            yield range(start, end + 1)
+            start = end = shard
+    if start is not None and end is not None:
+        yield range(start, end + 1)
+
+
+def _train(root: Path, config: SFTConfig, cell: str, parallel: ParallelSection) -> Element:
+    resources = _with_gpus(config.cluster.train, parallel.gpus_per_node)
+    argv = (TRAIN, str(root), "--cell", cell)
+    return Element(train_id(cell), TRAIN, argv, resources, nodes=parallel.nodes, cell=cell)
+
+
+def _predict(root: Path, config: SFTConfig, cell: str, shards: range, after: tuple[str, ...]) -> Element:
+    argv = (PREDICT, str(root), "--cell", cell, "--shards", _span(shards))
+    resources = _with_gpus(config.cluster.predict, 1)
+    return Element(predict_id(cell, shards), PREDICT, argv, resources, cell=cell, shards=shards, after=after)
+
+
+def _merge(root: Path, config: SFTConfig, others: list[Element]) -> Element:
+    resources = _with_gpus(config.cluster.merge, 0)
+    after = tuple(element.id for element in others)
+    return Element(MERGE, MERGE, (MERGE, str(root)), resources, after=after, condition=AFTER_ANY)
+
+
+def _with_gpus(resources: Resources, default: int) -> Resources:
+    return resources if resources.gpus is not None else resources.model_copy(update={"gpus": default})

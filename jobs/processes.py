@@ -1,0 +1,90 @@
+"""A process named so that it is not mistaken for a later one with the same pid: pid, start time, host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+_STATE, _START = 0, 19  # fields of /proc/PID/stat after the command's closing bracket
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of one host."""
+
+    pid: int
+    start: str  # "" where there is no /proc: then the pid alone must do
+    host: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        fields = _stat(pid)
+        return cls(pid, _start(fields) if fields else "", socket.gethostname())
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Process:
+        return cls(int(value["pid"]), str(value.get("start", "")), str(value.get("host", "")))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs on this host; a zombie does not."""
+        if not self.is_here:
+            return False
+        fields = _stat(self.pid)
+        if fields is None:
+            return not Path("/proc/self/stat").exists() and _answers(self.pid)
+        return fields[_STATE] not in ("Z", "X") and (not self.start or _start(fields) == self.start)
+
+    def kill(self) -> None:
+        """End it at once, if it is still the same one."""
+        if self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+def current_process() -> Process:
+    return Process.of(os.getpid())
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def _start(fields: list[str]) -> str:
+    """Ticks since boot say little without the boot: after a restart the same pid and tick can come again."""
+    return f"{_boot()}-{fields[_START]}"
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    except OSError:
+        return "boot"
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,101 @@
+"""An experiment and its data in, everything that would be submitted out, with every problem found; nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.plan import Element, full_need, plan_elements
+from jobs.sizes import effective_batch, optimiser_steps, split_sizes
+from sftlib.config.cells import Cell
+from sftlib.config.inputs import SPLITS, Split, read_split, sample_ids
+from sftlib.config.load import Experiment
+from sftlib.config.problems import ConfigError, Problem
+from sftlib.config.rundir import run_root
+from sftlib.errors import DataError
+from sftlib.paths import RunPaths
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A valid experiment as it would be run."""
+
+    experiment: Experiment
+    splits: dict[str, Split]
+    sizes: dict[str, int]
+    root: Path
+    num_shards: int
+    elements: list[Element]
+
+    @property
+    def exists(self) -> bool:
+        return RunPaths(self.root).record.exists()
+
+    def steps(self, cell: Cell) -> int:
+        return optimiser_steps(cell.config, self.sizes["train"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "experiment": str(self.experiment.path), "name": self.experiment.config.name,
+            "run_dir": str(self.root), "exists": self.exists,
+            "data": {name: split_json(self, name) for name in self.sizes}, "num_shards": self.num_shards,
+            "cells": [self._cell_json(cell) for cell in self.experiment.cells],
+            "elements": [element.to_json() for element in self.elements], "problems": [],
+        }  # fmt: skip
+
+    def _cell_json(self, cell: Cell) -> dict[str, Any]:
+        base = {"id": cell.id, "is_baseline": cell.is_baseline, "overrides": cell.overrides}
+        if cell.is_baseline:
+            return base
+        return {**base, "effective_batch": effective_batch(cell.config), "optimiser_steps": self.steps(cell)}
+
+
+def split_json(proposal: Proposal, name: str) -> dict[str, Any]:
+    split = proposal.splits.get(name)
+    counts = {column: dict(values) for column, values in split_counts(proposal, name).items()}
+    told = {"path": split.source.path, "format": split.format, "dropped": split.dropped} if split else {}
+    return {"records": proposal.sizes[name], **told, "counts": counts}
+
+
+def split_counts(proposal: Proposal, name: str) -> dict[str, list[tuple[str, int]]]:
+    """Column -> its values by frequency, for the label and the groups."""
+    split, data = proposal.splits.get(name), proposal.experiment.config.data
+    if split is None:
+        return {}
+    columns = [data.label_column, *data.group_columns]
+    named = [column for column in columns if any(column in record.fields for record in split.records)]
+    return {column: split.count(column).most_common() for column in named}
+
+
+def propose(experiment: Experiment, runs_dir: Path) -> Proposal:
+    """Expand cells, read the data, lay out the elements; raises ConfigError with every problem of cells and data."""
+    splits = read_checked(experiment)
+    sizes = split_sizes(experiment.config, splits)
+    num_shards = min(experiment.config.predict.num_shards, sizes["test"])
+    root = run_root(experiment, splits, runs_dir)
+    need = full_need(experiment.cells, num_shards)
+    parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
+    elements = plan_elements(root, experiment.config, need, parallel.__getitem__)
+    return Proposal(experiment, splits, sizes, root, num_shards, elements)
+
+
+def read_checked(experiment: Experiment) -> dict[str, Split]:
+    """Every split, read and checked, and the cells expanded; all that is wrong at once."""
+    problems: list[Problem] = []
+    splits: dict[str, Split] = {}
+    try:
+        assert experiment.cells
+    except ConfigError as error:
+        problems += error.problems
+    for name in SPLITS:
+        if getattr(experiment.config.data, name) is None:
+            continue
+        try:
+            splits[name] = read_split(experiment.config, name)
+            sample_ids(splits[name].records, experiment.config.data.id_column)
+        except DataError as error:
+            problems.append(Problem(f"data.{name}", str(error), place=experiment.layers.place(f"data.{name}")))
+    if problems:
+        raise ConfigError(problems)
+    return splits

@@ -1,0 +1,159 @@
+"""One row an element: its state and how far it is. The same rows feed the live table, plain lines, JSON and `sft status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jobs.attempts import Attempt, all_attempts
+from jobs.driver import read_driver
+from jobs.ending import ending_of
+from jobs.missing import Standing, has_current_report, standings
+from jobs.plan import MERGE, PREDICT, TRAIN, Element, full_need, plan_elements
+from jobs.progress import all_progress, is_lost, read_progress
+from jobs.schedule import Schedule, State
+from jobs.tables import duration
+from sftlib.artifacts.progress import Progress
+from sftlib.artifacts.shards import MISSING, VALID
+from sftlib.config.rundir import Run
+from sftlib.paths import RunPaths
+
+LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a reader wants to know of one element."""
+
+    element: str
+    kind: str
+    cell: str | None
+    state: str
+    attempt: int | None = None
+    node: str = ""
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    loss: float | None = None
+    tokens_per_s: float | None = None
+    eta_s: float | None = None
+    note: str = ""
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def columns(self) -> list[str]:
+        """Text of HEADER's columns."""
+        amount = f"{self.done:,}/{self.total:,} {self.unit}" if self.total else ""
+        return [
+            self.element, self.state, amount, f"{self.loss:.3f}" if self.loss is not None else "",
+            f"{self.tokens_per_s:,.0f}" if self.tokens_per_s is not None else "", duration(self.eta_s),
+        ]  # fmt: skip
+
+
+HEADER = ["element", "state", "progress", "loss", "tok/s", "eta"]
+ALIGN = "<<<>>>"
+
+
+def _row(element: Element, state: str, progress: Progress | None, note: str = "") -> Row:
+    if progress is None:
+        return Row(element.id, element.kind, element.cell, state, note=note)
+    eta = progress.eta_s if state == State.RUNNING else None
+    return Row(
+        element.id, element.kind, element.cell, state, progress.attempt, progress.host, progress.done, progress.total,
+        progress.unit, progress.loss, progress.tokens_per_s, eta, note,
+    )  # fmt: skip
+
+
+def live_rows(paths: RunPaths, schedule: Schedule, attempt: Attempt) -> list[Row]:
+    """While driving: the states are the driver's own, the rest is what this attempt's stages say."""
+    rows = []
+    for name, state in schedule.states.items():
+        progress = read_progress(paths, name) if state not in (State.WAITING, State.SKIPPED) else None
+        current = progress if progress and progress.attempt == attempt.number else None
+        rows.append(_row(schedule.elements[name], state, current))
+    return rows
+
+
+def status_rows(run: Run) -> list[Row]:
+    """From the run directory alone: manifests first, then what stages said, then how attempts ended."""
+    said, endings = all_progress(run.paths), _endings(run.paths)
+    driver = read_driver(run.paths)
+    is_driven = bool(driver and (driver.is_alive or not driver.is_here))
+    rows = []
+    for standing in standings(run, deep=False):
+        for element in _elements(run, standing):
+            rows.append(_status_row(element, standing, said, endings, is_driven))
+    merge = Element(MERGE, MERGE, (), run.config.cluster.merge)
+    over = State.DONE if has_current_report(run) else ""
+    return [*rows, _state_row(merge, over, "", said, endings, is_driven)]
+
+
+def _elements(run: Run, standing: Standing) -> list[Element]:
+    """The cell's elements as a fresh submission would have them, the merge left out."""
+    need = full_need([run.cell(standing.cell)], run.num_shards)
+    return plan_elements(run.paths.root, run.config, need, lambda cell: run.config.parallel)[:-1]
+
+
+def _status_row(
+    element: Element, standing: Standing, said: list[Progress], endings: dict[str, Attempt], is_driven: bool
+) -> Row:
+    if element.kind == TRAIN:
+        over = "" if standing.untrained else State.DONE
+        return _state_row(element, over, "", said, endings, is_driven)
+    shards = [standing.shards[index] for index in element.shards or ()]
+    is_over = all(shard.state == VALID for shard in shards) and not standing.untrained
+    faults = [f"shard {s.index} {s.state}: {s.reason}" for s in shards if s.state not in (VALID, MISSING)]
+    return _state_row(element, State.DONE if is_over else "", "; ".join(faults), said, endings, is_driven)
+
+
+def _state_row(
+    element: Element, over: str, note: str, said: list[Progress], endings: dict[str, Attempt], is_driven: bool
+) -> Row:
+    progress = next((item for item in said if _is_about(item, element)), None)
+    if over:
+        return _row(element, over, progress, note)
+    name = progress.element if progress else element.id
+    attempt = endings.get(name)
+    if attempt is not None and (progress is None or progress.attempt <= attempt.number):
+        ending = ending_of(attempt, name, was_stopped=False)
+        state = State.FAILED if ending.state is State.DONE else ending.state  # it said done; the files say otherwise
+        return _row(element, state, progress, note or ending.words)
+    if progress is None:
+        return _row(element, State.WAITING if is_driven else MISSING, None, note)
+    if is_lost(progress):
+        return _row(element, LOST, progress, note or f"silent, process {progress.pid} is gone from {progress.host}")
+    return _row(element, progress.state, progress, note)
+
+
+def _is_about(progress: Progress, element: Element) -> bool:
+    """A rerun cuts ranges anew: an element that shares a shard with this one speaks for it."""
+    if progress.kind != element.kind or progress.cell != element.cell:
+        return False
+    return element.kind != PREDICT or bool(set(element.shards or ()) & set(_shards_in(progress.element)))
+
+
+def _shards_in(element: str) -> range:
+    first, _, last = element.rpartition("/")[2].partition("-")
+    return range(int(first), int(last) + 1) if first.isdigit() and last.isdigit() else range(0)
+
+
+def _endings(paths: RunPaths) -> dict[str, Attempt]:
+    """Element -> the newest attempt that saw it end."""
+    return {ending["element"]: attempt for attempt in all_attempts(paths) for ending in attempt.endings()}
+
+
+def counts(rows: Sequence[Row]) -> str:
+    """`2 running, 3 waiting, 4 done`."""
+    return ", ".join(
+        f"{sum(row.state == state for row in rows)} {state}" for state in _distinct(row.state for row in rows)
+    )
+
+
+def _distinct(items: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(items))
