@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.plan import Need
-from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.shards import VALID, ShardState, check_shard
 from sftlib.config.rundir import Run, read_json
 from sftlib.errors import CorruptError
-from sftlib.paths import CellPaths
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def standings(run: Run, *, deep: bool) -> Iterator[Standing]:
     """Cell by cell; `deep` re-hashes every shard."""
     for cell in run.cells:
         paths = run.paths.cell(cell.id)
-        untrained = "" if cell.is_baseline else _untrained(paths)
+        untrained = "" if cell.is_baseline else run.why_untrained(cell.id, deep=deep)
         known = {} if untrained else run.known_parts(cell.id)  # of an adapter that is there
         shards = [check_shard(paths, index, run.num_shards, known, deep=deep) for index in range(run.num_shards)]
         yield Standing(cell.id, cell.is_baseline, untrained, shards)
@@ -49,17 +47,6 @@ def find_missing(run: Run, *, deep: bool) -> Need:
     train = tuple(cell.cell for cell in found if cell.untrained)
     shards = {cell.cell: cell.missing_shards for cell in found if cell.missing_shards}
     return Need(train, shards, merge=bool(train or shards) or not has_current_report(run))
-
-
-def _untrained(paths: CellPaths) -> str:
-    summary = _read(paths.summary)
-    if summary is None:
-        return "no summary"
-    if summary.get("complete") is not True:
-        return "training did not reach its end"
-    if summary.get("config_sha256") != sha256_value(read_json(paths.config)):
-        return "trained with another configuration"
-    return "" if _read(paths.adapter_record) else f"the adapter has no readable {paths.adapter_record.name}"
 
 
 def has_current_report(run: Run) -> bool:

@@ -18,10 +18,8 @@ from jobs.child import NOT_STARTED, Child
 from jobs.policy import Verdict, verdict
 from jobs.processes import Process, current_process
 from sftlib.artifacts.atomic import write_json
-from sftlib.errors import ELEMENT_VARIABLE, REQUEUE
+from sftlib.errors import ATTEMPT_VARIABLE, ELEMENT_VARIABLE, REQUEUE, STOP_VARIABLE
 
-STOP_VARIABLE = "SFTLIB_STOP_FILE"  # the stage looks for this file between steps
-ATTEMPT_VARIABLE = "SFTLIB_ATTEMPT"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 

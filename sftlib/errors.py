@@ -14,7 +14,10 @@ from collections.abc import Callable
 DONE, FAILED, WRONG_INPUT, INCOMPLETE = 0, 1, 2, 3
 BAD_CONFIG, BAD_DATA, UNHEALTHY_NODE, REQUEUE = 64, 65, 69, 75
 
-ELEMENT_VARIABLE = "SFTLIB_ELEMENT"  # set by the supervisor: this process is an element of a scheduled run
+# Set by the supervisor for the stage that it starts.
+ELEMENT_VARIABLE = "SFTLIB_ELEMENT"  # this process is an element of a scheduled run
+STOP_VARIABLE = "SFTLIB_STOP_FILE"  # the stage looks for this file between steps
+ATTEMPT_VARIABLE = "SFTLIB_ATTEMPT"  # number of the submission
 
 
 class SftError(Exception):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sftlib.artifacts.atomic import replacing
-from sftlib.errors import ELEMENT_VARIABLE
+from sftlib.errors import ATTEMPT_VARIABLE, ELEMENT_VARIABLE
 from sftlib.paths import RunPaths
 
 EVERY_S = 2.0
@@ -45,7 +45,7 @@ class ProgressFile:
         self.path, self.progress = path, progress
         self._started, self._written = time.time(), 0.0
         progress.pid, progress.host = os.getpid(), socket.gethostname()
-        progress.attempt = int(os.environ.get("SFTLIB_ATTEMPT", "1"))
+        progress.attempt = int(os.environ.get(ATTEMPT_VARIABLE, "1"))
         self.update(force=True)
 
     def update(self, *, force: bool = False, **changes: Any) -> None:

@@ -49,6 +49,11 @@ class Cell:
             tree.pop(section)
         for cosmetic in ("num_shards", "shards_per_job", "baseline"):
             tree["predict"].pop(cosmetic)
+        # Where files lie shapes nothing: their contents do, and those are hashed with the run.
+        tree["prompt"].pop("strategy_file")
+        for split in ("train", "validation", "test"):
+            if tree["data"][split]:
+                tree["data"][split].pop("path")
         return tree
 
 

@@ -121,12 +121,17 @@ def _sweep(config: SFTConfig) -> Iterator[Problem]:
             )
 
 
+_SPLIT_KEYS = ("data.train", "data.validation", "data.test", "data.test_size", "data.id_column")
+
+
 def _sweep_key(place: str, key: str) -> Iterator[Problem]:
     *parents, leaf = key.split(".")
     section = section_at(parents, SFTConfig)
     known = keys_of(section) if section else []
     if leaf not in known:
         yield Problem(f"{place}.{key}", f"no such key in an experiment{did_you_mean(leaf, known)}")
+    elif parents[:1] == ["data"] and parents[1:] in (["train"], ["validation"], ["test"]) or key in _SPLIT_KEYS:
+        yield Problem(f"{place}.{key}", "all cells share their records: run two experiments, then sft compare")
     elif parents and parents[0] in ("cluster", "container", "report", "sweep"):
         yield Problem(f"{place}.{key}", f"{parents[0]} is the same for all cells: it cannot be swept")
 

@@ -112,7 +112,9 @@ def _is_swept(values: dict[str, Any], key: str) -> bool:
     if not isinstance(sweep, dict):
         return False
     listed = [entry for entry in sweep.get("list") or [] if isinstance(entry, dict)]
-    return any(key in (part or {}) for part in [sweep.get("grid"), sweep.get("random"), *listed] if not isinstance(part, list))
+    return any(
+        key in (part or {}) for part in [sweep.get("grid"), sweep.get("random"), *listed] if not isinstance(part, list)
+    )
 
 
 @lru_cache(maxsize=64)

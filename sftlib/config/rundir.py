@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sftlib
+from sftlib.artifacts.adapters import read_adapter_record, weights_digest
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.config.cells import Cell
@@ -58,12 +59,27 @@ class Run:
 
     def known_parts(self, name: str) -> dict[str, str | None]:
         """What a valid shard of this cell must have been predicted with, as far as the run directory tells."""
-        record = self.paths.cell(name).adapter_record
         parts: dict[str, str | None] = {"test": self.inputs["test"]["sha256"], "adapter": None}
-        if not self.cell(name).is_baseline and record.exists():
-            adapter = read_json(record)
-            parts |= {"adapter": adapter["weights_sha256"], "base": adapter["base"], "prompt": adapter["prompt_sha256"]}
+        if not self.cell(name).is_baseline and (adapter := read_adapter_record(self.paths.cell(name).adapter)):
+            parts |= {"adapter": adapter.weights_sha256, "base": adapter.base, "prompt": adapter.prompt_sha256}
         return parts
+
+    def why_untrained(self, name: str, *, deep: bool) -> str:
+        """Why the cell's adapter is not there as it should be; "" when it is. `deep` hashes the weights."""
+        paths = self.paths.cell(name)
+        try:
+            summary, record = read_json(paths.summary), read_adapter_record(paths.adapter)
+        except CorruptError:
+            return "no summary"
+        if not isinstance(summary, dict) or summary.get("complete") is not True:
+            return "training did not reach its end"
+        if summary.get("config_sha256") != self.record["cell_configs"][name]:
+            return "trained with another configuration"
+        if record is None or record.weights_sha256 != summary.get("adapter_sha256"):
+            return "the adapter is not the one of the summary"
+        if deep and weights_digest(paths.adapter) != record.weights_sha256:
+            return "the adapter's weights are not those that were written"
+        return ""
 
     def cell_config(self, name: str) -> SFTConfig:
         """The typed tree of one cell, checked against the hash that run.json recorded."""

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from sftlib.artifacts.adapters import read_adapter_record
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import ProgressFile, say
 from sftlib.artifacts.shards import VALID, check_shard, commit_shard, shard_range
 from sftlib.config.inputs import read_split
-from sftlib.config.rundir import Run, read_json
+from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
-from sftlib.data.rendering import Renderer, tokenizer_digest
+from sftlib.data.rendering import Prompt, Renderer, tokenizer_digest
 from sftlib.data.samples import Sample, samples_of
 from sftlib.errors import DataError, InputError
+from sftlib.infer.answers import Answer
 from sftlib.infer.generating import Generator
 from sftlib.infer.scoring import LabelScorer
 from sftlib.infer.table import multiple_membership, shard_table
 from sftlib.models.hardware import dtype_of
 from sftlib.models.loading import load_adapter, load_base, load_tokenizer, model_identity
-from sftlib.paths import ADAPTER_RECORD
+
+
+class Engine(Protocol):
+    """What answers prompts: one answer a prompt, in their order."""
+
+    def answer(self, prompts: Sequence[Prompt], tick: Callable[[int], None]) -> list[Answer]: ...
+
+
+_ENGINES: dict[str, Callable[[Any, Renderer, SFTConfig], Engine]] = {"score": LabelScorer, "generate": Generator}
 
 
 class Predictor:
@@ -33,22 +43,22 @@ class Predictor:
         self.config = config
         self.tokenizer = load_tokenizer(config)
         self.renderer = Renderer(config, self.tokenizer)
-        self.record = read_json(adapter / ADAPTER_RECORD) if adapter and (adapter / ADAPTER_RECORD).exists() else None
+        self.record = read_adapter_record(adapter) if adapter else None
         self.base = model_identity(config)
         self._check_adapter(adapter)
-        named = (
-            config.predict.dtype
-            if config.predict.dtype != "auto"
-            else (self.record or {}).get("dtype", config.model.dtype)
-        )
-        self.dtype = dtype_of(named)
+        self.dtype = dtype_of(self._dtype_name())
         self.method = prediction_method(config)
         self.model = load_base(config, self.dtype)
         if adapter:
             self.model = load_adapter(self.model, adapter)
         self.model.eval()
-        engine = {"score": LabelScorer, "generate": Generator}[self.method]
-        self.engine = engine(self.model, self.renderer, config)
+        self.engine: Engine = _ENGINES[self.method](self.model, self.renderer, config)
+
+    def _dtype_name(self) -> str:
+        """As the experiment says; else as the adapter was trained, and the base as it would be."""
+        if self.config.predict.dtype != "auto":
+            return self.config.predict.dtype
+        return self.record.dtype if self.record else self.config.model.dtype
 
     def _check_adapter(self, adapter: Path | None) -> None:
         """An adapter answers only the prompt, tokenizer and base that it was trained with."""
@@ -59,7 +69,7 @@ class Predictor:
             "prompt_sha256": self.renderer.fingerprint(),
             "tokenizer_sha256": tokenizer_digest(self.tokenizer),
         }
-        other = [name.removesuffix("_sha256") for name, value in now.items() if self.record[name] != value]
+        other = [name.removesuffix("_sha256") for name, value in now.items() if getattr(self.record, name) != value]
         if other:
             raise InputError(
                 f"{adapter} was trained with another {' and '.join(other)} than this prediction would use: "
@@ -72,7 +82,7 @@ class Predictor:
             mode="json", exclude={"baseline", "num_shards", "shards_per_job", "batch_tokens"}
         )
         return {
-            "adapter": self.record["weights_sha256"] if self.record else None,
+            "adapter": self.record.weights_sha256 if self.record else None,
             "base": self.base,
             "prompt": self.renderer.fingerprint(),
             "tokenizer": tokenizer_digest(self.tokenizer),

@@ -69,7 +69,7 @@ def load_base(config: SFTConfig, dtype: torch.dtype | None = None) -> Any:
 
     dtype = dtype or dtype_of(config.model.dtype)
     attention = "sdpa" if config.model.attention == "auto" else config.model.attention
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         model_source(config), dtype=dtype, attn_implementation=attention, **_hub_arguments(config)
     )
     return model.to(device())

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from sftlib.artifacts.atomic import replacing_dir, write_json
-from sftlib.artifacts.hashing import sha256_file
+from sftlib.artifacts.adapters import AdapterRecord, weights_digest
+from sftlib.artifacts.atomic import replacing_dir
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
-from sftlib.paths import ADAPTER_CARD, ADAPTER_RECORD, ADAPTER_WEIGHTS, CellPaths
-
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class AdapterRecord:
-    """What an adapter was trained as; prediction refuses to use it as anything else."""
-
-    cell: str
-    base: str  # identity of the base model
-    prompt_sha256: str  # fingerprint of the renderer
-    tokenizer_sha256: str
-    weights_sha256: str
-    dtype: str
-    schema_version: int = SCHEMA_VERSION
+from sftlib.paths import ADAPTER_CARD, CellPaths
 
 
 def lora_config(config: SFTConfig) -> Any:
@@ -38,7 +21,7 @@ def lora_config(config: SFTConfig) -> Any:
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type] # PEFT divides: a fraction is as good
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules,
         modules_to_save=lora.modules_to_save or None,
@@ -68,23 +51,15 @@ def check_targets(model: Any, config: SFTConfig) -> None:
         )
 
 
-def publish_adapter(model: Any, tokenizer: Any, cell: CellPaths, facts: dict[str, str], card: str) -> AdapterRecord:
+def publish_adapter(model: Any, tokenizer: Any, cell: CellPaths, facts: dict[str, Any], card: str) -> AdapterRecord:
     """Write the adapter folder in one step."""
     with replacing_dir(cell.adapter) as folder:
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
         (folder / ADAPTER_CARD).write_text(card, encoding="utf-8")
-        weights = folder / ADAPTER_WEIGHTS
-        digest = sha256_file(weights) if weights.exists() else _full_digest(folder)
-        record = AdapterRecord(cell=cell.name, weights_sha256=digest, **facts)
-        write_json(folder / ADAPTER_RECORD, asdict(record))
+        record = AdapterRecord(cell=cell.name, weights_sha256=weights_digest(folder), **facts)
+        record.write(folder)
     return record
-
-
-def _full_digest(folder: Path) -> str:
-    from sftlib.artifacts.hashing import sha256_value
-
-    return sha256_value([[path.name, sha256_file(path)] for path in sorted(folder.glob("*.safetensors"))])
 
 
 def model_card(config: SFTConfig, cell: str, loss: float | None) -> str:

@@ -17,7 +17,7 @@ def training_arguments(config: SFTConfig, output_dir: Path, num_rows: int, *, ha
     """TRL's arguments for this cell."""
     train = config.train
     steps = total_steps(config, num_rows)
-    rhythm = _rhythm(train.eval_steps) if has_validation else {"eval_strategy": "no"}
+    rhythm: dict[str, Any] = _rhythm(train.eval_steps) if has_validation else {"eval_strategy": "no"}
     return trl.SFTConfig(
         output_dir=str(output_dir),
         num_train_epochs=train.epochs,
@@ -72,7 +72,7 @@ def _saving(steps: int | None) -> dict[str, Any]:
     return {"save_strategy": "steps", "save_steps": steps} if steps else {"save_strategy": "epoch"}
 
 
-def _precision(config: SFTConfig) -> dict[str, bool]:
+def _precision(config: SFTConfig) -> dict[str, Any]:
     """Autocast only where a GPU gains from it: on a CPU the base's own type already decides the matrix products."""
     wanted = config.train.precision
     if not torch.cuda.is_available():

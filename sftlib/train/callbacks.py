@@ -13,9 +13,8 @@ from transformers import TrainerCallback
 
 from sftlib.artifacts.atomic import append_line, write_json
 from sftlib.artifacts.progress import ProgressFile, say
+from sftlib.errors import STOP_VARIABLE
 from sftlib.paths import CHECKPOINT_MARK, CHECKPOINT_PREFIX
-
-STOP_FILE_VARIABLE = "SFTLIB_STOP_FILE"
 
 
 class SFTCallback(TrainerCallback):
@@ -63,7 +62,7 @@ class CheckpointCallback(SFTCallback):
     """Marks a checkpoint when it is whole, and ends training at the step in which a stop was asked for."""
 
     def __init__(self) -> None:
-        named = os.environ.get(STOP_FILE_VARIABLE)
+        named = os.environ.get(STOP_VARIABLE)
         self.stop_file = Path(named) if named else None
         self.stopped = False
         self._signalled = False

@@ -40,20 +40,15 @@ def _line(target: Run, cell: str, summary: dict) -> str:
     )
 
 
-def is_trained(target: Run, cell: str) -> bool:
-    """The summary is written last, for these very settings."""
-    summary = target.paths.cell(cell).summary
-    return summary.exists() and read_json(summary).get("config_sha256") == target.record["cell_configs"][cell]
-
-
 def _train(target: Run, cell: str) -> dict:
     from sftlib.artifacts.progress import open_progress
     from sftlib.config.inputs import read_split
 
     paths, config = target.paths.cell(cell), target.cell_config(cell)
-    if is_trained(target, cell) and paths.adapter_record.exists():
+    if not target.why_untrained(cell, deep=True):
         return read_json(paths.summary)
-    splits = {name: read_split(config, name) for name in ("train", "validation") if name in target.inputs}
+    named = [name for name in target.inputs if name != "test"]
+    splits = {name: read_split(config, name) for name in named}
     for name, split in splits.items():
         if split.sha256 != target.inputs[name]["sha256"]:
             raise DataError(

@@ -36,7 +36,11 @@ class SupervisedTrainer(trl.SFTTrainer):
         """The mean over the supervised tokens of the whole optimiser step, on all ranks and accumulated batches."""
         smoothing = self.args.label_smoothing_factor
         total = cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
+            logits.flatten(0, 1).float(),
+            targets.flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=smoothing,
         )
         if num_items is None:
             return total / (targets != IGNORED).sum().clamp(min=1)
@@ -47,10 +51,12 @@ class SupervisedTrainer(trl.SFTTrainer):
     @torch.no_grad()
     def _count(self, inputs: dict[str, Any], logits: torch.Tensor, targets: torch.Tensor) -> None:
         """The metrics that TRL logs: share of supervised tokens that are the likeliest, and tokens seen so far."""
-        mode = "train" if self.model.training else "eval"
+        mode = "train" if self.model and self.model.training else "eval"
         valid = targets != IGNORED
         hits = (logits.argmax(-1) == targets) & valid
-        seen = inputs["attention_mask"].sum() if "attention_mask" in inputs else torch.tensor(inputs["input_ids"].numel())
+        seen = (
+            inputs["attention_mask"].sum() if "attention_mask" in inputs else torch.tensor(inputs["input_ids"].numel())
+        )
         counts = torch.stack([hits.sum(), valid.sum(), seen.to(hits.device)])
         hit, supervised, tokens = self.accelerator.gather_for_metrics(counts[None]).sum(0).tolist()
         self._metrics[mode]["mean_token_accuracy"].append(hit / max(1, supervised))

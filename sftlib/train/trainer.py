@@ -12,6 +12,7 @@ import torch
 import trl
 from transformers import PrinterCallback, set_seed
 
+from sftlib.artifacts.adapters import AdapterRecord
 from sftlib.artifacts.atomic import write_json, write_text
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import Progress, ProgressFile, say
@@ -25,7 +26,7 @@ from sftlib.errors import DataError, StoppedError
 from sftlib.models.hardware import dtype_name
 from sftlib.models.loading import load_base, load_tokenizer, model_identity
 from sftlib.paths import CHECKPOINT_PREFIX, CellPaths
-from sftlib.train.adapter import AdapterRecord, check_targets, lora_config, model_card, publish_adapter
+from sftlib.train.adapter import check_targets, lora_config, model_card, publish_adapter
 from sftlib.train.arguments import training_arguments
 from sftlib.train.callbacks import CheckpointCallback, MetricsCallback, SFTCallback, last_checkpoint
 from sftlib.train.loss import SupervisedTrainer

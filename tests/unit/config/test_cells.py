@@ -39,7 +39,9 @@ def test_random_draws_are_seeded_and_within_their_space(good: Path) -> None:
     first = load_experiment(good, [space, "sweep.draws=5"], "local").trained_cells
     again = load_experiment(good, [space, "sweep.draws=5"], "local").trained_cells
     other = load_experiment(good, [space, "sweep.draws=5", "sweep.draw_seed=1"], "local").trained_cells
-    assert [cell.overrides for cell in first] == [cell.overrides for cell in again] != [cell.overrides for cell in other]
+    assert (
+        [cell.overrides for cell in first] == [cell.overrides for cell in again] != [cell.overrides for cell in other]
+    )
     assert all(1e-5 <= cell.config.train.learning_rate <= 1e-3 and cell.config.lora.r in (4, 8) for cell in first)
     assert len({cell.id for cell in first}) == 5
 

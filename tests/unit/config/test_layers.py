@@ -30,7 +30,12 @@ def test_presets_give_their_values(tmp_path: Path, name: str) -> None:
     del values["lora"], values["train"]
     path.write_text(json.dumps({**values, "preset": name}))
     config = load_experiment(path, [], "local").config
-    found = {"r": config.lora.r, "alpha": config.lora.alpha, "learning_rate": config.train.learning_rate, "epochs": config.train.epochs}
+    found = {
+        "r": config.lora.r,
+        "alpha": config.lora.alpha,
+        "learning_rate": config.train.learning_rate,
+        "epochs": config.train.epochs,
+    }
     assert found == PRESETS[name]
     assert config.lora.target_modules == ["q_proj", "v_proj"] and config.train.weight_decay == 0.01
     assert config.train.scheduler == "cosine" and config.train.warmup_ratio > 0
@@ -49,7 +54,9 @@ def test_the_default_preset_says_what_the_tree_has_by_itself() -> None:
 
 def test_order_of_layers(tmp_path: Path) -> None:
     path = write_experiment(tmp_path, "some/model", preset="high_capacity", lora={"r": 5})
-    (tmp_path / "site.yaml").write_text("cluster: {scheduler: slurm, partition: gpu}\nparallel: {gpus_per_node: 4, strategy: ddp}\n")
+    (tmp_path / "site.yaml").write_text(
+        "cluster: {scheduler: slurm, partition: gpu}\nparallel: {gpus_per_node: 4, strategy: ddp}\n"
+    )
     config = load_experiment(path, ["parallel.gpus_per_node=2"], "site.yaml").config
     assert config.lora.r == 5  # the file over the preset
     assert config.cluster.partition == "gpu" and config.cluster.profile == "site.yaml"
@@ -57,7 +64,9 @@ def test_order_of_layers(tmp_path: Path) -> None:
     assert config.train.weight_decay == 0.01  # the preset under the file
 
 
-@pytest.mark.parametrize("file", sorted((PROJECT / "configs" / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "file", sorted((PROJECT / "configs" / "experiments").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_experiment_of_the_project_is_valid(file: Path) -> None:
     experiment = load_experiment(file, [], "slurm")
     assert experiment.cells
@@ -106,14 +115,18 @@ def test_a_secret_stays_a_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_numbers_and_words_are_read_as_written(tmp_path: Path) -> None:
     path = write_experiment(tmp_path, "some/model")
-    config = load_experiment(path, ["train.learning_rate=1e-4", "task.labels=[no, hate]", "name=0x1f-run"], "local").config
+    config = load_experiment(
+        path, ["train.learning_rate=1e-4", "task.labels=[no, hate]", "name=0x1f-run"], "local"
+    ).config
     assert config.train.learning_rate == 1e-4
     assert config.task.labels == ["no", "hate"]
 
 
 def test_schema_documents_every_key() -> None:
     def undocumented(schema: dict, where: str) -> list[str]:
-        own = [f"{where}.{name}" for name, field in schema.get("properties", {}).items() if not field.get("description")]
+        own = [
+            f"{where}.{name}" for name, field in schema.get("properties", {}).items() if not field.get("description")
+        ]
         return own + [item for name, inner in schema.get("$defs", {}).items() for item in undocumented(inner, name)]
 
     assert undocumented(SFTConfig.model_json_schema(), "SFTConfig") == []
