@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import sftlib
+from sftlib.artifacts.adapters import AdapterRecord, read_adapter_record, weights_digest
 from sftlib.artifacts.atomic import append_line, write_json
 from sftlib.artifacts.hashing import sha256_file, sha256_value
 from sftlib.artifacts.shards import ShardManifest, shard_range
-from sftlib.paths import RunPaths
+from sftlib.paths import ADAPTER_WEIGHTS, RunPaths
 
 STOPPED = 75
 
@@ -32,8 +33,8 @@ class FakeRun:
         self.cells = [cell["id"] for cell in self.record["cells"]]
 
     def known_parts(self, cell: str) -> dict:
-        adapter = self.paths.cell(cell).adapter_record
-        trained = {"adapter": "w", "base": "b", "prompt": "p"} if adapter.exists() else {"adapter": None}
+        adapter = read_adapter_record(self.paths.cell(cell).adapter)
+        trained = {"adapter": adapter.weights_sha256, "base": "b", "prompt": "p"} if adapter else {"adapter": None}
         return {"test": self.test["sha256"], **trained}
 
 
@@ -76,11 +77,12 @@ def _live(run: FakeRun, element: str, behaviour: dict) -> int:
 
 def _train(run: FakeRun, options: dict) -> None:
     cell = run.paths.cell(options["--cell"])
-    record = {"weights_sha256": "w", "base": "b", "prompt_sha256": "p"}
     cell.adapter.mkdir(exist_ok=True)
-    write_json(cell.adapter_record, record)
-    values = json.loads(cell.config.read_text())
-    write_json(cell.summary, {"complete": True, "config_sha256": sha256_value(values), "seconds": 1.0})
+    (cell.adapter / ADAPTER_WEIGHTS).write_text("weights")
+    digest = weights_digest(cell.adapter)
+    AdapterRecord(cell.name, "b", "p", "t", digest, "float32").write(cell.adapter)
+    config = sha256_value(json.loads(cell.config.read_text()))
+    write_json(cell.summary, {"complete": True, "config_sha256": config, "adapter_sha256": digest, "seconds": 1.0})
 
 
 def _predict(run: FakeRun, options: dict) -> None:

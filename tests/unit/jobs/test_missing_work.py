@@ -12,7 +12,9 @@ import pytest
 
 from jobs.missing import find_missing
 from jobs.plan import plan_elements
+from sftlib.artifacts.adapters import weights_digest
 from sftlib.config.rundir import Run
+from sftlib.paths import ADAPTER_WEIGHTS
 
 
 @pytest.fixture
@@ -67,9 +69,14 @@ def test_an_adapter_without_a_readable_record(finished: Run, content: str | None
 
 
 def test_shards_of_another_adapter_are_done_again(finished: Run) -> None:
-    record = finished.paths.cell("main").adapter_record
-    record.write_text(json.dumps({**json.loads(record.read_text()), "weights_sha256": "retrained"}))
-    need = find_missing(finished, deep=False)
+    paths = finished.paths.cell("main")
+    (paths.adapter / ADAPTER_WEIGHTS).write_text("trained anew")
+    assert find_missing(finished, deep=False).is_nothing, "only a deep look hashes the weights"
+    assert find_missing(finished, deep=True).train == ("main",)
+    digest = weights_digest(paths.adapter)
+    for path, key in ((paths.adapter_record, "weights_sha256"), (paths.summary, "adapter_sha256")):
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: digest}))
+    need = find_missing(finished, deep=True)
     assert need.train == () and dict(need.shards) == {"main": (0, 1)}
 
 
