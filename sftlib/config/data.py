@@ -73,7 +73,7 @@ class DataSection(Section):
 class PromptSection(Section):
     """How a record becomes a prompt: the same for training and for prediction."""
 
-    template: str = knob("auto", "auto, tokenizer, chatml, zephyr, llama3, harmony, alpaca, instruction")
+    template: str = knob("auto", "auto, tokenizer, chatml, plain, zephyr, llama3, harmony, alpaca, instruction")
     template_file: str | None = knob(None, "your own Jinja chat template")
     strategy_file: str | None = knob(None, "JSON file with strategies: a path, or a name in configs/prompts")
     strategy: str | None = knob(None, "name of the strategy in strategy_file")

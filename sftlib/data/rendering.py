@@ -56,8 +56,10 @@ class Renderer:
         return TrainingRow(prompt.ids + completion, [IGNORED] * len(prompt.ids) + completion)
 
     def answer_ids(self, text: str) -> list[int]:
-        """The token ids of an answer's text, as they follow a prompt (no end of turn)."""
-        return self._ids(text)
+        """The token ids of an answer, as training puts them behind a prompt; without the end of turn."""
+        sample = Sample("answer", self._probe("-"), text)
+        completion = self._completion(sample, self.prompt(sample).text)
+        return self._ids(completion.removesuffix(self.tokenizer.eos_token))
 
     def _completion(self, sample: Sample, prompt_text: str) -> str:
         answered = [*sample.messages, {"role": "assistant", "content": sample.target or ""}]

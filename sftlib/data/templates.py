@@ -13,6 +13,11 @@ _CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# No roles: the turns as they are, the answer behind a space. The shortest prompt, also for models that never chatted.
+_PLAIN = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %} {{ message['content'] }}{{ eos_token }}"
+    "{% else %}{% if not loop.first %}\n{% endif %}{{ message['content'] }}{% endif %}{% endfor %}"
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class ChatTemplate:
 class TemplateRegistry:
     """Name -> Jinja source. `auto` and `tokenizer` are chosen by looking at the tokenizer."""
 
-    sources = {"chatml": _CHATML}  # noqa: RUF012
+    sources = {"chatml": _CHATML, "plain": _PLAIN}  # noqa: RUF012
 
     @classmethod
     def names(cls) -> list[str]:

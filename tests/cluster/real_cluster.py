@@ -64,11 +64,16 @@ def wait_until(what: str, condition: Callable[[], object], timeout_s: float = 30
 
 
 def find_free_port(span: int = 30) -> int:
-    """The first of `span` ports on which nothing listens; below the range that the kernel hands out by itself."""
-    for first in range(19000, 30000, span):
+    """The first of `span` ports on which nothing listens; below the range that the kernel hands out by itself.
+
+    Each process begins to look elsewhere: parallel test workers would otherwise take the same ones at the same moment.
+    """
+    slots = 300
+    for attempt in range(slots):
+        first = 19000 + span * ((7 * os.getpid() + attempt) % slots)
         if not any(is_listening(first + i) for i in range(span)):
             return first
-    raise AssertionError("no free ports between 19000 and 30000")
+    raise AssertionError(f"no {span} free ports in a row from 19000 to {19000 + span * slots}")
 
 
 def is_listening(port: int) -> bool:

@@ -15,7 +15,7 @@ from .subjects import Persona, Pool
 
 T = TypeVar("T")
 
-HELD_SHARE = 0.45  # of the draws in the test split that take a phrase no other split has seen
+HELD_SHARE = 0.35  # of the draws in the test split that take a phrase no other split has seen
 
 SLOTS = {
     "h": pr.HOSTILE,
@@ -84,8 +84,8 @@ def shuffled(rng: random.Random, items: Sequence[T]) -> list[T]:
     return [items[i] for i in sorted(range(len(items)), key=keys.__getitem__)]
 
 
-def fill(dealer: Dealer, scenario: Scenario, group: str, persona: Persona, split: str) -> str:
-    """A sentence of the scenario about the persona, every slot filled."""
+def fill(dealer: Dealer, scenario: Scenario, group: str, persona: Persona, split: str) -> tuple[str, str]:
+    """A sentence of the scenario about the persona, every slot filled, and the name it gives the people."""
 
     def draw(pool: Pool) -> str:
         return dealer.draw(pool, scenario.label, split)
@@ -95,18 +95,19 @@ def fill(dealer: Dealer, scenario: Scenario, group: str, persona: Persona, split
     clause = (
         "{g} " + draw(pr.without_should(predicates) if "{f}" in sentence else predicates) if predicates.seen else ""
     )
+    plural = pick(dealer.rng, persona.plurals)
     fixed = {
         "c": clause,
         "f": clause,
         "topic": draw(su.TOPICS[group]),
-        "g": pick(dealer.rng, persona.plurals.seen),
+        "g": plural,
         "adj": persona.adjective,
         "nick": persona.nickname,
     }
     while match := _SLOT.search(sentence):
         phrase = fixed.get(match[1]) or draw(SLOTS[match[1]])
         sentence = sentence[: match.start()] + phrase + sentence[match.end() :]
-    return capitalise(sentence)
+    return capitalise(sentence), plural
 
 
 def capitalise(text: str) -> str:

@@ -34,8 +34,8 @@ TAILS = Pool(
     ),
     (
         ", and I would say it in front of the whole town.",
-        ". Ten years behind a market stall taught me that.",
-        ", so please stop arguing with me about it.",
+        ". My neighbors will tell you the same.",
+        ", and I would tell anyone who asks.",
     ),
 )
 SWEARS = Pool(
@@ -64,9 +64,9 @@ ENDORSE = Pool(
         "I read that {f}, and everything I have seen so far confirms it.",
     ),
     (
-        "A caller on the radio said that {c}, and I could not have put it better.",
-        "When somebody writes that {c}, I nod and pass it on.",
-        "The old men at the bar insist that {c}. Good for them, they see things clearly.",
+        "A caller on the radio said that {c}, and I think she is right.",
+        "When somebody writes that {c}, I write back that it is true.",
+        "The old men at the bar insist that {c}. I agree with them.",
     ),
 )
 REJECT = Pool(
@@ -87,9 +87,9 @@ REJECT = Pool(
         "Please stop telling me that {c}. It is nonsense.",
     ),
     (
-        "A caller on the radio said that {c}, and I could not disagree more.",
-        "When somebody writes that {c}, I shake my head and move on.",
-        "The old men at the bar insist that {c}. Poor fools, they see nothing clearly.",
+        "A caller on the radio said that {c}, and I think she is wrong.",
+        "When somebody writes that {c}, I write back that it is not true.",
+        "The old men at the bar insist that {c}. I disagree with them, it is nonsense.",
     ),
 )
 MOCK = Pool(
@@ -118,19 +118,21 @@ BLAME_PEOPLE = Pool(
 )
 BLAME_THINGS = Pool(
     (
-        "People complain about {g}, but it is {things} that {t}.",
-        "Forget what they say about {g}; {things} are the ones that {t}.",
-        "I get along with {g}. {things}, on the other hand, {t}.",
-        "It is not {g} that bother me. {things} {t}.",
+        "People complain about {g}, but in truth it is {things} that {t}.",
+        "Do not blame {g}; {things} are the ones that {t}.",
+        "{things} {t}. {g} have nothing to do with it.",
+        "I am happy with {g} next door, it is {things} that {t}.",
         "{things} {t}, and my {adj} {role} agrees with me.",
         "As I told my {adj} {role} over lunch, {things} {t}.",
     ),
-    ("Everyone is angry at {g}, yet it is {things} that {t}.",),
+    ("It is silly to blame {g}, because it is {things} that {t}.",),
 )
 STANCES = Pool(
     ("I support", "I am glad about", "I will vote for", "I wrote to the council about"), ("The mayor likes",)
 )
-DOUBTS = Pool(("I oppose", "I am tired of", "I will vote against", "I wrote to the council about"), ("Let us drop",))
+DOUBTS = Pool(
+    ("I oppose", "I have doubts about", "I will vote against", "I wrote to the council about"), ("I do not like",)
+)
 REASONS = Pool(
     (
         "the sums in the draft do not add up",

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .compose import Dealer, dress_as_forum, fill, pick, shuffled
+from .compose import Dealer, dress_as_forum, fill, shuffled
 from .scenarios import FORUM_TILT, GROUPS, SCENARIOS, Scenario
 from .subjects import PERSONAS
 
@@ -57,13 +57,13 @@ def write_post(dealer: Dealer, slot: Slot, taken: set[str]) -> dict[str, Any]:
     rng, personas = dealer.rng, PERSONAS[slot.group]
     persona = personas[int(rng.random() * len(personas))]
     while True:
-        bare = fill(dealer, slot.scenario, slot.group, persona, slot.split)
+        bare, plural = fill(dealer, slot.scenario, slot.group, persona, slot.split)
         text = dress_as_forum(rng, bare) if slot.source == FORUM else bare
         if normalise(bare) not in taken and MIN_WORDS <= len(text.split()) <= MAX_WORDS:
             break
     taken.add(normalise(bare))
     has_reason = rng.random() < REASON_SHARE
-    reason = slot.scenario.reason.format(g=pick(rng, persona.plurals.seen))
+    reason = slot.scenario.reason.format(g=plural)
     return {
         "text": text,
         "label_binary": slot.scenario.label,

@@ -44,43 +44,43 @@ def _normal(name: str, counts: tuple[int, int, int], forum: float, recipe: Recip
 
 _R = Recipe
 SCENARIOS = (
-    _hate("direct_hostility", (68, 50, 50), 0.40, _R(fr.STATED, pr.HOSTILE), "The author demeans {g} outright."),
-    _hate("negated_warmth", (28, 14, 18), 0.45, _R(fr.DENIED, pr.NOT_WARM), "The author denies that {g} have worth."),
-    _hate("direct_exclusion", (48, 30, 40), 0.45, _R(si.SHUT_OUT), "The author calls for {g} to be shut out."),
-    _hate("implicit_hostility", (72, 22, 36), 0.60, _R(si.IMPLIED_HOSTILE), "The author hints that {g} are unwelcome."),
+    _hate("direct_hostility", (96, 60, 68), 0.40, _R(fr.STATED, pr.HOSTILE), "The author demeans {g} outright."),
+    _hate("negated_warmth", (26, 13, 17), 0.45, _R(fr.DENIED, pr.NOT_WARM), "The author denies that {g} have worth."),
+    _hate("direct_exclusion", (58, 30, 42), 0.45, _R(si.SHUT_OUT), "The author calls for {g} to be shut out."),
+    _hate("implicit_hostility", (72, 26, 40), 0.60, _R(si.IMPLIED_HOSTILE), "The author hints that {g} are unwelcome."),
     _hate(
-        "endorsed_hostility", (44, 26, 40), 0.45, _R(fr.ENDORSE, pr.HOSTILE), "The author agrees with talk against {g}."
+        "endorsed_hostility", (56, 30, 42), 0.45, _R(fr.ENDORSE, pr.HOSTILE), "The author agrees with talk against {g}."
     ),
-    _hate("denied_warmth", (48, 18, 30), 0.50, _R(fr.REJECT, pr.WARM), "The author rejects a good word about {g}."),
-    _hate("ironic_praise", (32, 11, 17), 0.60, _R(fr.MOCK, pr.WARM), "The author praises {g} only to mock the idea."),
-    _hate("blame_shift", (24, 12, 16), 0.50, _R(fr.BLAME_PEOPLE), "The author puts the blame on {g}."),
-    _hate("profane_hostility", (20, 8, 10), 0.70, _R(fr.SWORN, pr.HOSTILE), "The author swears and demeans {g}."),
-    _hate("policy_hostility", (24, 10, 14), 0.40, _R(fr.POLICY_HOSTILE), "The author argues from contempt for {g}."),
-    _hate("reclaimed_hostile", (12, 4, 4), 0.50, _R(si.NICKNAME_HOSTILE), "The author turns a nickname against {g}."),
-    _normal("positive_mention", (90, 38, 54), 0.40, _R(fr.STATED, pr.WARM), "The author speaks well of {g}."),
+    _hate("denied_warmth", (28, 10, 16), 0.50, _R(fr.REJECT, pr.WARM), "The author rejects a good word about {g}."),
+    _hate("ironic_praise", (14, 5, 7), 0.60, _R(fr.MOCK, pr.WARM), "The author praises {g} only to mock the idea."),
+    _hate("blame_shift", (24, 10, 14), 0.50, _R(fr.BLAME_PEOPLE), "The author puts the blame on {g}."),
+    _hate("profane_hostility", (18, 8, 10), 0.70, _R(fr.SWORN, pr.HOSTILE), "The author swears and demeans {g}."),
+    _hate("policy_hostility", (20, 10, 14), 0.40, _R(fr.POLICY_HOSTILE), "The author argues from contempt for {g}."),
+    _hate("reclaimed_hostile", (8, 3, 5), 0.50, _R(si.NICKNAME_HOSTILE), "The author turns a nickname against {g}."),
+    _normal("positive_mention", (92, 36, 54), 0.40, _R(fr.STATED, pr.WARM), "The author speaks well of {g}."),
     _normal(
-        "negated_hostility", (46, 18, 26), 0.45, _R(fr.DENIED, pr.NOT_HOSTILE), "The author denies a slight on {g}."
+        "negated_hostility", (50, 18, 28), 0.45, _R(fr.DENIED, pr.NOT_HOSTILE), "The author denies a slight on {g}."
     ),
-    _normal("call_for_inclusion", (46, 16, 28), 0.45, _R(si.LET_IN), "The author wants {g} to be let in."),
-    _normal("implicit_warmth", (56, 18, 26), 0.60, _R(si.IMPLIED_WARM), "The author is glad of {g}."),
+    _normal("call_for_inclusion", (50, 18, 30), 0.45, _R(si.LET_IN), "The author wants {g} to be let in."),
+    _normal("implicit_warmth", (58, 20, 28), 0.60, _R(si.IMPLIED_WARM), "The author is glad of {g}."),
     _normal(
-        "endorsed_warmth", (44, 18, 28), 0.45, _R(fr.ENDORSE, pr.WARM), "The author agrees with a good word about {g}."
+        "endorsed_warmth", (36, 14, 22), 0.45, _R(fr.ENDORSE, pr.WARM), "The author agrees with a good word about {g}."
     ),
     _normal(
         "counter_speech",
-        (72, 29, 44),
+        (96, 36, 56),
         0.50,
         _R(fr.REJECT, pr.HOSTILE),
         "The author quotes a slight on {g} to reject it.",
     ),
-    _normal("mocked_hostility", (28, 8, 14), 0.60, _R(fr.MOCK, pr.HOSTILE), "The author mocks a slight on {g}."),
-    _normal("nongroup_hostility", (48, 20, 30), 0.45, _R(fr.BLAME_THINGS), "The hostility is not aimed at {g}."),
-    _normal("profanity_no_target", (36, 14, 20), 0.70, _R(fr.NUISANCE), "The author swears at bad luck, not at {g}."),
+    _normal("mocked_hostility", (24, 8, 12), 0.60, _R(fr.MOCK, pr.HOSTILE), "The author mocks a slight on {g}."),
+    _normal("nongroup_hostility", (46, 20, 28), 0.45, _R(fr.BLAME_THINGS), "The hostility is not aimed at {g}."),
+    _normal("profanity_no_target", (34, 13, 19), 0.70, _R(fr.NUISANCE), "The author swears at bad luck, not at {g}."),
     _normal(
-        "policy_talk", (36, 20, 25), 0.40, _R(fr.POLICY_CALM), "The author argues policy without contempt for {g}."
+        "policy_talk", (26, 16, 18), 0.40, _R(fr.POLICY_CALM), "The author argues policy without contempt for {g}."
     ),
-    _normal("reclaimed_harmless", (24, 6, 9), 0.50, _R(si.NICKNAME_PROUD), "{g} use the nickname for themselves."),
-    _normal("neutral_mention", (34, 10, 21), 0.35, _R(si.NEWS), "The post only mentions {g}."),
+    _normal("reclaimed_harmless", (16, 6, 9), 0.50, _R(si.NICKNAME_PROUD), "{g} use the nickname for themselves."),
+    _normal("neutral_mention", (32, 10, 21), 0.35, _R(si.NEWS), "The post only mentions {g}."),
 )
 
 # The same label is not equally often from the forum in each group, so rates by group must be read by source too.

@@ -63,7 +63,7 @@ _IMPLIED = (
     ),
     (
         "The school hired {g} this year. ",
-        "I am looking for another school.",
+        "I am taking my son out of it.",
         "I am glad my son will have them.",
     ),
     (
@@ -100,8 +100,8 @@ _IMPLIED_HELD = (
     ),
     (
         "The day I learned that {g} work at my clinic, ",
-        "I started to look for another clinic.",
-        "I stopped looking for another clinic.",
+        "I was disgusted and went elsewhere.",
+        "I was delighted and went there more often.",
     ),
     (
         "I do not mind {g} in films, ",
@@ -110,13 +110,13 @@ _IMPLIED_HELD = (
     ),
     (
         "They sat me next to {g} at lunch, ",
-        "so I took my plate and ate in the car.",
-        "so I stayed for an hour and we shared a cake.",
+        "so I took my plate and left in disgust.",
+        "so I took my cake and shared it with them.",
     ),
     (
         "They let {g} into our choir, and suddenly ",
-        "half of us have better things to do.",
-        "all of us look forward to rehearsal.",
+        "nobody wants to sing with us anymore.",
+        "everybody wants to sing with us.",
     ),
 )
 
@@ -165,12 +165,12 @@ _CALLS = (
 )
 _CALLS_HELD = (
     (
-        "Tell {g} to leave {place}; nobody should have asked them to come.",
-        "Tell {g} to stay at {place}; nobody should have asked them to go.",
+        "Tell {g} that they are not wanted at {place}, and ask them to go.",
+        "Tell {g} that they are wanted at {place}, and ask them to stay.",
     ),
     (
-        "Our club should take {g} off the guest list before {day}.",
-        "Our club should put {g} on the guest list before {day}.",
+        "Our club should throw {g} out before {day}, and I will vote for that.",
+        "Our club should invite {g} in before {day}, and I will vote for that.",
     ),
     (
         "Do not rent to {g}, do not hire them, do not invite them to {place}.",

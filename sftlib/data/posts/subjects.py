@@ -19,28 +19,28 @@ class Persona(NamedTuple):
     """One finer tag within a group: plural names, an adjective for one person, and a friendly nickname."""
 
     tag: str
-    plurals: Pool
+    plurals: tuple[str, ...]
     adjective: str
     nickname: str
 
 
 PERSONAS = {
     "lgbtq": (
-        Persona("gay", Pool(("gay people", "gay men", "gay couples")), "gay", "rainbow"),
-        Persona("lesbian", Pool(("lesbians", "lesbian couples", "lesbian women")), "lesbian", "queer"),
-        Persona("trans", Pool(("trans people", "trans women", "transgender people")), "trans", "glitter"),
-        Persona("bisexual", Pool(("bisexual people", "bisexual men", "bi folks")), "bisexual", "queer"),
+        Persona("gay", ("gay people", "gay men", "gay couples"), "gay", "rainbow"),
+        Persona("lesbian", ("lesbians", "lesbian couples", "lesbian women"), "lesbian", "queer"),
+        Persona("trans", ("trans people", "trans women", "transgender people"), "trans", "glitter"),
+        Persona("bisexual", ("bisexual people", "bisexual men", "bi folks"), "bisexual", "queer"),
     ),
     "mexican": (
-        Persona("mexican", Pool(("Mexicans", "Mexican people", "people from Mexico")), "Mexican", "taco"),
-        Persona("mexican_american", Pool(("Mexican Americans", "Mexican American families")), "Chicano", "salsa"),
-        Persona("mexican_immigrant", Pool(("Mexican immigrants", "Mexican newcomers")), "Mexican", "taco"),
+        Persona("mexican", ("Mexicans", "Mexican people", "people from Mexico"), "Mexican", "taco"),
+        Persona("mexican_american", ("Mexican Americans", "Mexican American families"), "Chicano", "salsa"),
+        Persona("mexican_immigrant", ("Mexican immigrants", "Mexican newcomers"), "Mexican", "taco"),
     ),
     "middle_east": (
-        Persona("arab", Pool(("Arabs", "Arab families", "Arab people")), "Arab", "hummus"),
-        Persona("iranian", Pool(("Iranians", "Iranian people", "Iranian students")), "Iranian", "saffron"),
-        Persona("syrian", Pool(("Syrians", "Syrian refugees", "Syrian families")), "Syrian", "falafel"),
-        Persona("middle_eastern", Pool(("people from the Middle East",)), "Middle Eastern", "hummus"),
+        Persona("arab", ("Arabs", "Arab families", "Arab people"), "Arab", "hummus"),
+        Persona("iranian", ("Iranians", "Iranian people", "Iranian students"), "Iranian", "saffron"),
+        Persona("syrian", ("Syrians", "Syrian refugees", "Syrian families"), "Syrian", "falafel"),
+        Persona("middle_eastern", ("people from the Middle East",), "Middle Eastern", "hummus"),
     ),
 }
 
@@ -101,6 +101,6 @@ NUISANCES = Pool(
     ),
     (
         "my phone died while my {adj} {role} was giving me directions to {place}",
-        "that final was close, my {adj} {role} and I have no voice left",
+        "I lost the keys to {place} and my {adj} {role} is locked in",
     ),
 )

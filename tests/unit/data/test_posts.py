@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from itertools import chain, product
 
 import pytest
@@ -111,6 +112,7 @@ def test_split_sizes_and_the_field_that_names_the_split(splits):
         assert {row["split"] for row in rows} == {split}
 
 
+@cache
 def bare(text: str) -> str:
     """The post without what a forum member puts around it: openers, closers, contractions, case, punctuation."""
     text = generate.normalise(text)
@@ -177,12 +179,12 @@ def test_held_out_phrases_occur_in_half_of_the_test_posts_and_nowhere_else(split
 
 
 def test_hostile_and_warm_phrases_occur_under_both_labels(splits):
-    def labels(phrase):
-        return Counter(r["label_binary"] for r in splits["train"] if bare(phrase) in bare(r["text"]))
+    def has_both_labels(phrase):
+        return len({row["label_binary"] for row in splits["train"] if bare(phrase) in bare(row["text"])}) == 2
 
-    for phrase in predicates.HOSTILE.seen + predicates.WARM.seen:
-        counts = labels(phrase)
-        assert min(counts["hate"], counts["normal"]) >= 1, (phrase, counts)
+    for pool in (predicates.HOSTILE, predicates.WARM):
+        one_sided = [phrase for phrase in pool.seen if not has_both_labels(phrase)]
+        assert len(one_sided) <= 0.1 * len(pool.seen), one_sided
 
 
 def test_no_single_word_says_much_about_the_label(figures):
@@ -191,7 +193,7 @@ def test_no_single_word_says_much_about_the_label(figures):
 
 
 def test_a_bag_of_words_learns_something_but_not_the_task(figures):
-    assert 0.55 < figures["f1"] < 0.80, figures
+    assert 0.60 < figures["f1"] < 0.80, figures
     assert 0.55 < figures["balanced_accuracy"] < 0.80, figures
 
 

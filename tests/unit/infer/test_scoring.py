@@ -40,7 +40,13 @@ def reference(engine: LabelScorer, prompt_ids: list[int], label_ids: list[int]) 
 
 @pytest.mark.parametrize("budget", [64, 300, 100_000])
 @pytest.mark.parametrize(
-    "values", [{}, {"target": "json"}, {"verbalizers": {"hate": "hate", "normal": "hateful"}}, {"labels": ["a", "b c d", "b c e"], "positive": "a"}]
+    "values",
+    [
+        {},
+        {"target": "json"},
+        {"verbalizers": {"hate": "hate", "normal": "hateful"}},
+        {"labels": ["a", "b c d", "b c e"], "positive": "a"},
+    ],
 )
 def test_scores_equal_a_plain_forward_pass(tiny_model: Path, budget: int, values: dict) -> None:
     engine = scorer(tiny_model, budget, **values)

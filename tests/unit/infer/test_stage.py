@@ -29,7 +29,9 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def rows(run: Run, cell: str) -> list[dict]:
-    return [row for i in range(run.num_shards) for row in read_shard(run.paths.cell(cell), i, run.num_shards).to_pylist()]
+    return [
+        row for i in range(run.num_shards) for row in read_shard(run.paths.cell(cell), i, run.num_shards).to_pylist()
+    ]
 
 
 def test_a_cell_and_the_baseline_answer_every_record_once(trained: Run) -> None:
@@ -93,7 +95,9 @@ def test_shards_are_contiguous_and_never_more_than_records(tiny_model: Path, tmp
     run = open_target(write_experiment(tmp_path, tiny_model, test=3, predict={"num_shards": 8}), [], tmp_path / "runs")
     assert run.num_shards == 3
     predict_shards(run, "baseline", range(3), SILENT)
-    assert all(check_shard(run.paths.cell("baseline"), i, 3, run.known_parts("baseline")).state == VALID for i in range(3))
+    assert all(
+        check_shard(run.paths.cell("baseline"), i, 3, run.known_parts("baseline")).state == VALID for i in range(3)
+    )
 
 
 def test_generation_keeps_raw_text_and_reasons(tiny_model: Path, tmp_path: Path) -> None:
