@@ -55,9 +55,12 @@ class LabelScorer:
         device = self.model.device
         attention = torch.tensor(mask, device=device)
         positions = (attention.cumsum(1) - 1).clamp(min=0)
+        # Positions, not a count: a count makes transformers slice a view, and on a CPU torch then multiplies that view
+        # batch by batch with as many copies of the output head (5 GB at 90 prompts and a vocabulary of 49,152).
+        keep = torch.arange(len(ids[0]) - len(branch) - 1, len(ids[0]), device=device)
         logits = self.model(
             input_ids=torch.tensor(ids, device=device), attention_mask=attention, position_ids=positions,
-            logits_to_keep=len(branch) + 1, use_cache=False,
+            logits_to_keep=keep, use_cache=False,
         ).logits  # fmt: skip
         return torch.log_softmax(logits.float(), dim=-1).cpu()
 
