@@ -14,16 +14,27 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 PROJECT = Path(__file__).resolve().parent.parent
-NEEDS = {"slurm": "sbatch", "apptainer": "apptainer"}
+# marker: (the programs it means, what installs them)
+NEEDS = {
+    "slurm": (("slurmctld", "slurmd", "munged", "sbatch"), "slurm/devcluster install"),
+    "apptainer": (("apptainer",), "containers/install-apptainer.sh"),
+}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for mark, command in NEEDS.items():
-            if item.get_closest_marker(mark) and not shutil.which(command) and not os.environ.get("CI"):
-                item.add_marker(pytest.mark.skip(reason=f"needs {command}"))
-        if item.get_closest_marker("gpu") and not _has_gpu():
-            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+def missing_programs(programs: tuple[str, ...]) -> list[str]:
+    search = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin"
+    return [program for program in programs if not shutil.which(program, path=search)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """CI has Slurm and Apptainer, so there a test that would skip for want of them fails; a GPU is nowhere promised."""
+    for marker, (programs, remedy) in NEEDS.items():
+        if item.get_closest_marker(marker) and (missing := missing_programs(programs)):
+            stop = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+            stop(f"needs {', '.join(missing)}; run {remedy}")
+    if item.get_closest_marker("gpu") and not _has_gpu():
+        pytest.skip("needs a GPU")
 
 
 def _has_gpu() -> bool:
