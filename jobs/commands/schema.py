@@ -48,7 +48,7 @@ def reference_page() -> str:
 def _section(section: Any, prefix: str) -> Iterator[str]:
     from sftlib.config.problems import section_at
 
-    nested = {}
+    nested: dict[str, Any] = {}
     yield from [f"## {prefix.rstrip('.') or 'At the top'}", "", "| key | default | meaning |", "|---|---|---|"]
     for name, field in section.model_fields.items():
         key = field.alias or name

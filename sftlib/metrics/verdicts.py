@@ -6,7 +6,10 @@ import math
 from typing import Any
 
 LOWER_IS_BETTER = frozenset({"fpr", "fnr"})
-METRIC_NAMES = {"accuracy": "accuracy", "f1": "F1", "fpr": "FPR", "fnr": "FNR", "mcc": "MCC", "macro_f1": "macro-F1"}
+METRIC_NAMES = {
+    "accuracy": "accuracy", "f1": "F1", "fpr": "FPR", "fnr": "FNR", "mcc": "MCC", "macro_f1": "macro-F1",
+    "exact_match": "exact match",
+}  # fmt: skip
 
 
 def verdict(comparison: dict[str, Any], metric: str = "f1", name_a: str = "A", name_b: str = "B") -> str:

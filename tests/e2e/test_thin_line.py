@@ -23,7 +23,9 @@ pytestmark = pytest.mark.slow
 
 
 def sft(folder: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == expect, done.stdout + done.stderr
     return done
 
@@ -86,9 +88,13 @@ def test_the_same_seed_gives_the_same_predictions(undisturbed: Path, tiny_model:
 
 
 @pytest.mark.parametrize("moment", ["in the middle of a cell", "in the middle of the shards"])
-def test_a_killed_run_goes_on_to_the_same_report(undisturbed: Path, tiny_model: Path, tmp_path: Path, moment: str) -> None:
+def test_a_killed_run_goes_on_to_the_same_report(
+    undisturbed: Path, tiny_model: Path, tmp_path: Path, moment: str
+) -> None:
     path = experiment(tmp_path, tiny_model)
-    driver = subprocess.Popen(command("run", str(path), "--cluster", "local"), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        command("run", str(path), "--cluster", "local"), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL
+    )
     deadline = time.time() + 240
     while not has_come(moment, tmp_path):
         assert driver.poll() is None and time.time() < deadline
@@ -127,7 +133,12 @@ def test_damage_is_found_named_and_mended(undisturbed: Path, tiny_model: Path, t
 
 def test_wrong_data_is_refused_before_anything_starts(tiny_model: Path, tmp_path: Path) -> None:
     path = experiment(tmp_path, tiny_model)
-    for content, expected in [(None, "no such file"), ("", "holds no record"), ("not json\n", "not valid JSON"), ('{"a": 1}\n', "no format fits")]:
+    for content, expected in [
+        (None, "no such file"),
+        ("", "holds no record"),
+        ("not json\n", "not valid JSON"),
+        ('{"a": 1}\n', "no format fits"),
+    ]:
         (tmp_path / "test.jsonl").unlink(missing_ok=True)
         if content is not None:
             (tmp_path / "test.jsonl").write_text(content)

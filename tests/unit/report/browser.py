@@ -117,6 +117,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     process = subprocess.Popen(
         ["bash", "-c", line, program, *QUIET, f"--user-data-dir={folder}"],
         pass_fds=(read_commands, write_answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(folder)},  # what it leaves behind goes with its profile
     )  # fmt: skip
     os.close(read_commands)
     os.close(write_answers)

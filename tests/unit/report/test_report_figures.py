@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sftlib.artifacts.shards import shard_range
@@ -205,8 +206,15 @@ def test_a_record_in_several_groups_counts_in_each_and_once_overall(tmp_path: Pa
         record.group = [record.group]
     world.records[0].group = ["north", "south", "north"]
     world.records[1].group = []
-    cell = merged(tmp_path, world, 3)["cells"]["r4"]
+    run = make_run(tmp_path, world, 3)
+    cell = merge_run(run)["cells"]["r4"]
     groups = cell["groups"]["group"]
+    table = pq.read_table(run.paths.report.predictions)
+    assert table["group.group"].type == pa.list_(pa.string()) and table["group.group"][0].as_py() == [
+        "north",
+        "south",
+        "north",
+    ]
     assert cell["overall"]["n"] == 30 and sum(m["n"] for m in groups.values()) == 31 and groups["(none)"]["n"] == 1
     assert cell["scores"]["bias_aucs"]["group"]["groups"].keys() == {"north", "south", "west"}
 

@@ -1,0 +1,36 @@
+"""The last job: a run directory in, report/ out. A table of contents: check, combine, compute, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sftlib.artifacts.atomic import write_json, write_text
+from sftlib.config.rundir import Run
+from sftlib.report.combine import combine
+from sftlib.report.coverage import check_coverage
+from sftlib.report.figures import run_figures
+from sftlib.report.page.document import page_html
+from sftlib.report.plaintext import report_text
+from sftlib.report.scheme import Scheme
+from sftlib.report.sheets import bias_csv, metrics_csv
+
+
+def merge_run(run: Run, on_shard: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Write everything in report/ from what is there; returns what metrics.json holds. `on_shard`: after each one."""
+    scheme = Scheme.of(run.config)
+    coverage = check_coverage(run)
+    combined = combine(run, coverage, scheme, run.paths.report.predictions, on_shard)
+    metrics = run_figures(run, coverage, combined, scheme)
+    write_report(run, metrics)
+    return metrics
+
+
+def write_report(run: Run, metrics: dict[str, Any]) -> None:
+    """Each file whole or not at all; metrics.json last, since its time says how old the report is."""
+    paths, columns = run.paths.report, run.config.report.metrics_columns
+    write_text(paths.metrics_csv, metrics_csv(metrics, columns))
+    write_text(paths.bias_csv, bias_csv(metrics, columns))
+    write_text(paths.text, report_text(metrics))
+    write_text(paths.html, page_html(metrics, run))
+    write_json(paths.metrics_json, metrics)

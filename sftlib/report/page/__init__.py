@@ -1,0 +1,1 @@
+"""report.html: metrics.json in, one self-contained page out."""

@@ -1,0 +1,112 @@
+"""Cell against cell: differences on the same records, and the records that changed sides."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from sftlib.report.page.cell_table import title_of
+from sftlib.report.page.markup import Head, cell_name, colour, folded, named, section, table
+from sftlib.report.page.numbers import Numbers, chance, signed, whole
+from sftlib.report.page.tracks import Dot, span_of, ticks_of, track
+
+MOST_OPEN = 4
+
+
+def versus_section(numbers: Numbers) -> str:
+    entries = list(enumerate(numbers.metrics["comparisons"]))
+    baseline = [_entry(numbers, place, entry) for place, entry in entries if entry["kind"] == "baseline"]
+    others = [(place, entry) for place, entry in entries if entry["kind"] != "baseline"]
+    lead = (
+        "Paired by sample id. Differences are first minus second; p-values are adjusted for the number of cells tried."
+    )
+    shown, rest = baseline[:MOST_OPEN], "".join(baseline[MOST_OPEN:])
+    more = folded(f"{len(baseline) - MOST_OPEN} more cells", rest) if rest else ""
+    return section(
+        "versus", "Comparison with the baseline", lead, *shown, more, brief="Against the baseline"
+    ) + _others(numbers, others)
+
+
+def _entry(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
+    title = f'<h3>{cell_name(numbers, entry["a"])} <span class="against">against</span> {cell_name(numbers, entry["b"])}</h3>'
+    sentence = f"<p {numbers.attributes('comparisons', place, 'verdict')}>{escape(entry['verdict'])}</p>"
+    span = span_of(change[end] for change in entry["metrics"].values() for end in ("low", "high"))
+    rows = [_metric(numbers, place, entry, key, span) for key in entry["metrics"]]
+    heads = [
+        Head("Metric", is_text=True), Head("First"), Head("Second"), Head("Difference"), Head(f"−{span[1]:g} to {span[1]:g}", is_picture=True),
+        Head("Interval"), Head("p"), Head("p (Holm)"), Head("Records needed", "to see a difference of this size with 80% power"),
+    ]  # fmt: skip
+    return title + sentence + table(heads, rows, f"{entry['a']} minus {entry['b']}") + _flips(numbers, place, entry)
+
+
+def _metric(numbers: Numbers, place: int, entry: dict[str, Any], key: str, span: tuple[float, float]) -> list[str]:
+    at = ("comparisons", place, "metrics", key)
+    dot = Dot(title_of(key).text, colour(numbers, entry["a"]), (*at, "difference"), (*at, "low"), (*at, "high"))
+    return [
+        title_of(key).text, numbers.show(*at, "a"), numbers.show(*at, "b"), numbers.show(*at, "difference", form=signed),
+        track(numbers, [dot], f"difference in {key}", span, ticks_of(span)),
+        f'<span class="bounds">{numbers.show(*at, "low", form=signed)} to {numbers.show(*at, "high", form=signed)}</span>',
+        numbers.show(*at, "p", form=chance), numbers.show(*at, "p_holm", form=chance),
+        numbers.show(*at, "needed_records", form=whole),
+    ]  # fmt: skip
+
+
+def _flips(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
+    """Who gained and who lost: all records, then each group."""
+    rows = [["all records", *_flip_row(numbers, ("comparisons", place, "flips"), ("comparisons", place, "n"))]]
+    for column, groups in entry.get("flips_by_group", {}).items():
+        for group in groups:
+            at = ("comparisons", place, "flips_by_group", column, group)
+            rows.append([_group(entry, column, group), *_flip_row(numbers, at, (*at, "n"))])
+    heads = [
+        Head("Records", is_text=True), Head("n"), Head("Both right"), Head(f"Only {entry['a']} right"),
+        Head(f"Only {entry['b']} right"), Head("Both wrong"),
+    ]  # fmt: skip
+    mcnemar = numbers.show("comparisons", place, "mcnemar", "exact_p", form=chance)
+    return table(
+        heads, rows, f"Records that changed sides (McNemar, exact: p {chance(entry['mcnemar']['exact_p'])})"
+    ) + _examples(entry, mcnemar)
+
+
+def _group(entry: dict[str, Any], column: str, group: str) -> str:
+    return named(group) if len(entry["flips_by_group"]) == 1 else f"{escape(column)}: {named(group)}"
+
+
+def _flip_row(numbers: Numbers, at: tuple, n: tuple) -> list[str]:
+    keys = ("both_right", "a_right_b_wrong", "b_right_a_wrong", "both_wrong")
+    return [numbers.show(*n, form=whole), *(numbers.show(*at, key, form=whole) for key in keys)]
+
+
+def _examples(entry: dict[str, Any], mcnemar: str) -> str:
+    examples = entry.get("examples") or {}
+    parts = [
+        f"<p>only <b>{escape(name)}</b> right: {', '.join(f'<code>{escape(one)}</code>' for one in examples.get(key, []))}</p>"
+        for key, name in (("a_right_b_wrong", entry["a"]), ("b_right_a_wrong", entry["b"]))
+        if examples.get(key)
+    ]
+    return folded("Sample ids of a few of them", f"{''.join(parts)}<p>McNemar's exact p {mcnemar}</p>") if parts else ""
+
+
+def _others(numbers: Numbers, entries: list[tuple[int, dict[str, Any]]]) -> str:
+    """Cells with each other, by the headline metric."""
+    rows, key = [], numbers.headline
+    span = span_of(entry["metrics"][key][end] for _, entry in entries for end in ("low", "high"))
+    for place, entry in entries:
+        row = _metric(numbers, place, entry, key, span)
+        rows.append(
+            [
+                f"{cell_name(numbers, entry['a'])} − {cell_name(numbers, entry['b'])}",
+                *row[3:],
+                f'<span class="words">{escape(entry["verdict"])}</span>',
+            ]
+        )
+    if not rows:
+        return ""
+    heads = [
+        Head("Cells", is_text=True), Head("Difference"), Head(f"−{span[1]:g} to {span[1]:g}", is_picture=True), Head("Interval"), Head("p"),
+        Head("p (Holm)"), Head("Records needed"), Head("In words", is_text=True),
+    ]  # fmt: skip
+    lead = "The same test between every two cells, so that the best of many is not sold as a discovery."
+    return section(
+        "others", "Cells with each other", lead, table(heads, rows, f"Differences in {title_of(numbers.headline).text}")
+    )

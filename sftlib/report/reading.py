@@ -1,0 +1,112 @@
+"""Shards as batches of small integers: the bytes of a Parquet file come in, one Codes a batch goes out. No row is ever
+a Python object, so that the cost is that of reading the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sftlib.metrics.formulas import Array
+from sftlib.report.arrow import numpy_of
+from sftlib.report.vocabulary import GROUP_PREFIX, NONE, Codes, Membership, Vocabularies, Vocabulary
+
+BATCH_ROWS = 262_144
+_CODED = ("gold", "prediction", "reason", "source", "original_label")
+
+
+def read_batches(content: pa.Buffer, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The shard's batches, page checksums verified, texts that repeat as dictionaries."""
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    file = pq.ParquetFile(
+        pa.BufferReader(content), metadata=metadata, read_dictionary=_repeating(metadata),
+        page_checksum_verification=True,
+    )  # fmt: skip
+    wanted = None if columns is None else [name for name in file.schema_arrow.names if name in columns]
+    yield from file.iter_batches(BATCH_ROWS, columns=wanted)
+
+
+def _repeating(metadata: pq.FileMetaData) -> list[str]:
+    """Paths of the columns whose texts repeat, those inside lists too."""
+    paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    return [path for path in paths if path in _CODED or path.startswith(GROUP_PREFIX)]
+
+
+def encode(batch: pa.RecordBatch, words: Vocabularies) -> Codes:
+    """The batch as codes; new names join the vocabularies."""
+    prediction = _column(batch, "prediction")
+    return Codes(
+        gold=_label_codes(_column(batch, "gold"), words.labels),
+        outcome=_label_codes(prediction, words.labels, words.unknown),
+        reason=_name_codes(_column(batch, "reason"), words.reasons),
+        source=_name_codes(_column(batch, "source"), words.sources),
+        original=_name_codes(_column(batch, "original_label"), words.originals),
+        score=_floats(batch, "score"),
+        groups={column: _membership(batch, column, words.groups[column]) for column in words.columns},
+        tokens=(_sum(batch, "prompt_tokens"), _sum(batch, "new_tokens")),
+    )
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.DictionaryArray:
+    """A text column as a dictionary; one that the shard lacks is all null."""
+    column = batch.column(name) if name in batch.schema.names else pa.nulls(batch.num_rows, pa.string())
+    return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+
+
+def _recode(column: pa.DictionaryArray, table: list[int], null: int) -> Array:
+    """Positions in the batch's own dictionary, put through `table`."""
+    positions = numpy_of(column.indices, len(table))
+    return np.array([*table, null], np.int64)[positions]
+
+
+def _label_codes(column: pa.DictionaryArray, labels: Vocabulary, unknown: dict[str, int] | None = None) -> Array:
+    names, other = column.dictionary.to_pylist(), len(labels)
+    codes = _recode(column, [labels.find(name, other) for name in names], other)
+    if unknown is not None and any(labels.find(name, -1) < 0 for name in names):
+        for entry in column.value_counts().to_pylist():
+            name = entry["values"]
+            if name is not None and labels.find(name, -1) < 0:
+                unknown[name] = unknown.get(name, 0) + entry["counts"]
+    return codes
+
+
+def _name_codes(column: pa.DictionaryArray, words: Vocabulary) -> Array:
+    null = words.code(NONE) if column.null_count else -1
+    return _recode(column, [words.code(name) for name in column.dictionary.to_pylist()], null)
+
+
+def _membership(batch: pa.RecordBatch, column: str, words: Vocabulary) -> Membership:
+    name = GROUP_PREFIX + column
+    if name in batch.schema.names and pa.types.is_list(batch.schema.field(name).type):
+        return _several(batch.column(name), words)
+    return Membership(np.arange(batch.num_rows), _name_codes(_column(batch, name), words))
+
+
+def _several(column: pa.ListArray, words: Vocabulary) -> Membership:
+    """A record in several groups is in each once; a record in none is in NONE."""
+    rows = numpy_of(pc.list_parent_indices(column))
+    values = _name_codes(_dictionary(pc.list_flatten(column)), words)
+    lonely = np.setdiff1d(np.arange(len(column)), rows)
+    if len(lonely):
+        rows = np.concatenate([rows, lonely])
+        values = np.concatenate([values, np.full(len(lonely), words.code(NONE))])
+    pairs = np.unique(np.stack([rows, values]), axis=1)  # the same group named twice counts once
+    return Membership(pairs[0], pairs[1])
+
+
+def _dictionary(column: Any) -> pa.DictionaryArray:
+    return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+
+
+def _floats(batch: pa.RecordBatch, name: str) -> Array:
+    if name not in batch.schema.names:
+        return np.full(batch.num_rows, np.nan)
+    return numpy_of(batch.column(name).cast(pa.float64()), np.nan)
+
+
+def _sum(batch: pa.RecordBatch, name: str) -> int:
+    return int(pc.sum(batch.column(name)).as_py() or 0) if name in batch.schema.names else 0

@@ -1,0 +1,106 @@
+"""Scores of one cell: Codes come in, tables of positives and negatives by score go out, for all records and each group.
+
+Up to EXACT_ROWS records every distinct score is a column of its own; beyond that scores fall into BINS bins, which
+costs the same memory at any number of records. Which of the two is decided by the run's size, never by its shards."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sftlib.metrics.counts import NEGATIVE, POSITIVE
+from sftlib.metrics.formulas import Array
+from sftlib.metrics.scores import ScoreHistogram, column_index, group_tables, num_columns, score_histogram, tied_table
+from sftlib.report.vocabulary import Codes, Vocabularies
+
+EXACT_ROWS = 200_000
+BINS = 1_000
+
+
+@dataclass(frozen=True)
+class ScoreTables:
+    """What ranking and calibration need. Without a histogram, `labels` and `scores` are all of them."""
+
+    overall: Array
+    groups: dict[str, dict[str, Array]]
+    labels: Array
+    scores: Array
+    histogram: ScoreHistogram | None
+
+
+class ScoreTally:
+    """The scores of one cell, added up; `positive` is the code of the positive label."""
+
+    def __init__(self, words: Vocabularies, positive: int, rows: int, calibration_bins: int) -> None:
+        self.words, self.positive, self.is_exact = words, positive, rows <= EXACT_ROWS
+        self.bins = calibration_bins * math.ceil(BINS / calibration_bins)  # so that the bins of the ECE divide it
+        self.scored = self.unscored = self.out_of_range = 0
+        self._rows: list[tuple[Array, Array]] = []
+        self._members: dict[str, list[tuple[Array, Array]]] = {column: [] for column in words.columns}
+        self._histogram: ScoreHistogram | None = None
+        self._group_counts: dict[str, Array] = {
+            column: np.zeros((0, 2, num_columns(self.bins)), int) for column in words.columns
+        }
+
+    def add(self, codes: Codes) -> None:
+        """Add a batch; a record without a score or without a known label is counted and left out."""
+        known = codes.gold < len(self.words.labels)
+        missing = np.isnan(codes.score)
+        outside = known & ~missing & ~((codes.score >= 0) & (codes.score <= 1))
+        kept = known & ~missing & ~outside
+        self.unscored += int((known & missing).sum())
+        self.out_of_range += int(outside.sum())
+        label = np.where(codes.gold == self.positive, POSITIVE, NEGATIVE)
+        if self.is_exact:
+            self._keep(codes, kept, label)
+        elif kept.any():
+            self._bin(codes, kept, label)
+        self.scored += int(kept.sum())
+
+    def _keep(self, codes: Codes, kept: Array, label: Array) -> None:
+        place = np.cumsum(kept) - 1 + self.scored  # position among all kept records
+        self._rows.append((label[kept], codes.score[kept]))
+        for column, parts in self._members.items():
+            member = codes.groups[column]
+            used = kept[member.rows]
+            parts.append((place[member.rows[used]], member.values[used]))
+
+    def _bin(self, codes: Codes, kept: Array, label: Array) -> None:
+        added = score_histogram(label[kept], codes.score[kept], self.bins)
+        self._histogram = added if self._histogram is None else self._histogram + added
+        place, columns = np.cumsum(kept) - 1, column_index(codes.score[kept], self.bins)
+        for column, known in self._group_counts.items():
+            member = codes.groups[column]
+            used = kept[member.rows]
+            rows, size = member.rows[used], len(self.words.groups[column])
+            counts = group_tables(label[rows], columns[place[rows]], member.values[used], size, self.bins)
+            counts[: len(known)] += known
+            self._group_counts[column] = counts
+
+    def tables(self) -> ScoreTables:
+        """All tables; every group's has the columns of the overall one."""
+        empty = np.empty(0)
+        if self._histogram is not None:
+            groups = {
+                column: dict(zip(self.words.groups[column].names, counts, strict=False))
+                for column, counts in self._group_counts.items()
+            }
+            return ScoreTables(self._histogram.counts, groups, empty, empty, self._histogram)
+        labels = np.concatenate([part[0] for part in self._rows] or [empty.astype(int)])
+        scores = np.concatenate([part[1] for part in self._rows] or [empty])
+        distinct, overall = tied_table(labels, scores)
+        cell = labels * len(distinct) + np.searchsorted(distinct, scores)
+        groups = {column: self._group_tables(column, cell, len(distinct)) for column in self._members}
+        return ScoreTables(overall, groups, labels, scores, None)
+
+    def _group_tables(self, column: str, cell: Array, columns: int) -> dict[str, Array]:
+        names = self.words.groups[column].names
+        parts = self._members[column]
+        rows = np.concatenate([part[0] for part in parts] or [np.empty(0, int)]).astype(int)
+        values = np.concatenate([part[1] for part in parts] or [np.empty(0, int)]).astype(int)
+        return {
+            name: np.bincount(cell[rows[values == code]], minlength=2 * columns).reshape(2, columns)
+            for code, name in enumerate(names)
+        }

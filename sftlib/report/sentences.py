@@ -1,0 +1,81 @@
+"""What a reader may repeat: figures come in, the plain sentences at the top of the report go out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sftlib.metrics.intervals import holm
+from sftlib.metrics.verdicts import is_significant
+
+_NAMES = {"f1": "F1", "macro_f1": "macro-F1"}
+_RATES = {"fpr": "FPR", "fnr": "FNR"}
+
+
+def verdicts(cells: dict[str, Any], comparisons: list[dict[str, Any]], headline: str, confidence: float) -> list[dict]:
+    """Comparisons first, then what would make them worthless, then for whom a cell is worse."""
+    found = [
+        {"kind": entry["kind"], "cell": entry["a"], "tone": _tone(entry, headline), "sentence": entry["verdict"]}
+        for entry in comparisons
+        if entry["kind"] == "baseline"
+    ]
+    for name, cell in cells.items():
+        found += _trivial(name, cell, headline)
+    for name, cell in cells.items():
+        if not cell["is_baseline"]:
+            found += [line for column in cell["disparities"] for line in _bias(name, cell, column, 1 - confidence)]
+    return found
+
+
+def _tone(entry: dict[str, Any], headline: str) -> str:
+    """Whether the verdict is good news: the headline metrics all rise when things get better."""
+    if headline not in entry["metrics"] or not is_significant(entry, headline):
+        return "neutral"
+    return "good" if entry["metrics"][headline]["difference"] > 0 else "bad"
+
+
+def _trivial(name: str, cell: dict[str, Any], headline: str) -> list[dict]:
+    """A cell that a constant answer matches has not been shown to have learnt anything."""
+    score, always = cell["overall"].get(headline), cell["baselines"].get("always_positive", {}).get(headline)
+    if score is None or always is None or score > always:
+        return []
+    title = _NAMES.get(headline, headline)
+    sentence = f"{name} does not beat a constant answer: its {title} is {score:.3f}, always answering the positive label has {always:.3f}."
+    return [{"kind": "trivial", "cell": name, "sentence": sentence}]
+
+
+def _bias(name: str, cell: dict[str, Any], column: str, alpha: float) -> list[dict]:
+    """One sentence a rate whose omnibus test says that the groups differ; the tests of one column are one family."""
+    gaps = cell["disparities"][column]
+    known = {rate: gaps["omnibus"][rate]["p"] for rate in _RATES if gaps["omnibus"][rate]["p"] is not None}
+    adjusted = dict(zip(known, holm(list(known.values())), strict=True))
+    tests = [(rate, p) for rate, p in adjusted.items() if p is not None]
+    lines = [_gap(name, cell, column, rate, p) for rate, p in tests if p < alpha]
+    if lines or not tests:
+        return lines
+    chances = " and ".join(f"{_RATES[rate]} {_chance(p)}" for rate, p in tests)
+    small = " Some groups are small, so this says little." if gaps["small_groups"] else ""
+    sentence = (
+        f"For {name} no difference in error rates between groups of {column} is beyond chance "
+        f"(chi-square, adjusted for {len(tests)} tests: {chances}).{small}"
+    )
+    return [{"kind": "bias", "cell": name, "sentence": sentence}]
+
+
+def _chance(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _gap(name: str, cell: dict[str, Any], column: str, rate: str, p: float) -> dict:
+    known = {group: m[rate] for group, m in cell["groups"][column].items() if m[rate] is not None}
+    worst, best = max(known, key=lambda group: known[group]), min(known, key=lambda group: known[group])
+    sentence = (
+        f"For {name} the {_RATES[rate]} differs between groups of {column}: {known[worst]:.3f} for {worst}, "
+        f"{known[best]:.3f} for {best} (chi-square {_chance(p)})."
+    )
+    even = (cell["disparities"][column]["standardised"] or {}).get(rate)
+    if even and even["standardised_gap"] is not None and even["crude_gap"] is not None:
+        sentence += (
+            f" With the same mix of sources and labels in every group the gap is {even['standardised_gap']:.3f} "
+            f"instead of {even['crude_gap']:.3f}."
+        )
+    return {"kind": "bias", "cell": name, "sentence": sentence}
