@@ -130,7 +130,7 @@ def _sweep_key(place: str, key: str) -> Iterator[Problem]:
     known = keys_of(section) if section else []
     if leaf not in known:
         yield Problem(f"{place}.{key}", f"no such key in an experiment{did_you_mean(leaf, known)}")
-    elif parents[:1] == ["data"] and parents[1:] in (["train"], ["validation"], ["test"]) or key in _SPLIT_KEYS:
+    elif (parents[:1] == ["data"] and parents[1:] in (["train"], ["validation"], ["test"])) or key in _SPLIT_KEYS:
         yield Problem(f"{place}.{key}", "all cells share their records: run two experiments, then sft compare")
     elif parents and parents[0] in ("cluster", "container", "report", "sweep"):
         yield Problem(f"{place}.{key}", f"{parents[0]} is the same for all cells: it cannot be swept")
