@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export SFTLIB_CACHE ?= $(CURDIR)/.cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check format lock posts bench-cpu docs clean
+.PHONY: install demo test check format lock posts bench-cpu bench-gpu cluster-demo chaos docs clean
 
 install: $(STAMP)
 
@@ -46,8 +46,21 @@ lock: install
 posts: install
 	$(BIN)/python -m sftlib.data.posts.generate
 
+# What a person waits for; benchmarks/results holds what was measured.
 bench-cpu: install
 	$(BIN)/python -m benchmarks.startup
+
+bench-gpu cluster-demo:
+	@echo "make $@ is not built yet: it comes with the issues of the fast path and of jobs on Slurm" >&2; exit 1
+
+# Runs killed at many moments, and run again.
+chaos: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e -k "killed or damage"
+
+# The pages of the manual that the program writes itself.
+docs: install
+	$(BIN)/sft schema --markdown > docs/experiment.md.new
+	mv docs/experiment.md.new docs/experiment.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info
