@@ -49,8 +49,9 @@ class ConfigError(InputError):
 
 
 def _shown(value: Any) -> str:
+    """Long values lose their middle: a path is known by its end."""
     text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= 120 else f"{text[:40]} ... {text[-75:]}"
 
 
 def from_pydantic(error: ValidationError, root: type[BaseModel], place_of: Any) -> list[Problem]:
