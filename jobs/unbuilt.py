@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
+from sftlib.config.data import Source
 from sftlib.config.inputs import SPLITS
-from sftlib.config.train import ParallelSection
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import SftError
 
-_SLURM, _DATA = "jobs on Slurm", "data and templates"
-UNBUILT = {
-    "logs": _SLURM,
-    "cancel": _SLURM,
-    "container": _SLURM,
-    "plan --scripts": _SLURM,
-    "rerun --verify": _SLURM,
-    "run with scheduler slurm": _SLURM,
-    "run with several processes a cell": _SLURM,
-    "run with container.runtime": _SLURM,
-    "data.test_size": _DATA,
-    "data.validation_size": _DATA,
-    "data.sample_size": _DATA,
-    "data.*.subset": _DATA,
+_SLURM, _DATA, _TRAIN, _PREDICT = "jobs on Slurm", "data and templates", "training", "prediction"
+_COMMANDS = dict.fromkeys(("logs", "cancel", "container", "plan --scripts", "rerun --verify"), _SLURM)
+_TEMPLATES = ("zephyr", "llama3", "harmony", "alpaca", "instruction")
+_FORMATS = ("sharegpt", "text", "formatting_func")
+
+# Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
+_SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
+    "run with scheduler slurm": (_SLURM, lambda c: c.cluster.scheduler != "local"),
+    "run with container.runtime": (_SLURM, lambda c: c.container.runtime != "none"),
+    "run with several processes a cell": (_TRAIN, lambda c: c.parallel.world_size > 1),
+    "data.test_size": (_DATA, lambda c: c.data.test_size is not None),
+    "data.validation_size": (_DATA, lambda c: c.data.validation_size is not None),
+    "data.sample_size": (_DATA, lambda c: c.data.sample_size is not None),
+    "data.*.subset": (_DATA, lambda c: any(source.subset is not None for source in _sources(c))),
+    "data.*.hub": (_DATA, lambda c: any(source.hub is not None for source in _sources(c))),
+    "data.streaming": (_DATA, lambda c: c.data.streaming),
+    f"data.format {', '.join(_FORMATS)}": (_DATA, lambda c: c.data.format in _FORMATS),
+    f"prompt.template {', '.join(_TEMPLATES)}": (_DATA, lambda c: c.prompt.template in _TEMPLATES),
+    "train.loss_on assistant": (_DATA, lambda c: c.train.loss_on == "assistant"),
+    "model.quantization": (_TRAIN, lambda c: c.model.quantization.kind != "none"),
+    "model.gguf_file": (_TRAIN, lambda c: c.model.gguf_file is not None),
+    "lora.lora_plus_ratio": (_TRAIN, lambda c: c.lora.lora_plus_ratio is not None),
+    "train.backend unsloth": (_TRAIN, lambda c: c.train.backend != "trl"),
+    "train.loggers other than tensorboard": (_TRAIN, lambda c: bool({*c.train.loggers} - {"tensorboard"})),
+    "train.early_stopping_patience": (_TRAIN, lambda c: c.train.early_stopping_patience is not None),
+    "train.keep_best": (_TRAIN, lambda c: c.train.keep_best),
+    "train.sample_generations": (_TRAIN, lambda c: c.train.sample_generations > 0),
+    "train.save_merged_model": (_TRAIN, lambda c: c.train.save_merged_model),
+    "predict.engine vllm": (_PREDICT, lambda c: c.predict.engine != "transformers"),
+    "predict.calibrate": (_PREDICT, lambda c: c.predict.calibrate != "none"),
+    "predict.threshold": (_PREDICT, lambda c: c.predict.threshold != "argmax"),
 }
+UNBUILT = {**_COMMANDS, **{what: issue for what, (issue, _) in _SETTINGS.items()}}
+
+
+def _sources(config: SFTConfig) -> list[Source]:
+    return [source for split in SPLITS if (source := getattr(config.data, split)) is not None]
 
 
 def not_built(what: str) -> SftError:
@@ -31,22 +53,9 @@ def not_built(what: str) -> SftError:
     return SftError(f"{what!r} is not built yet (issue: {UNBUILT[what]})")
 
 
-def refuse_unbuilt(config: SFTConfig, parallels: Iterable[ParallelSection]) -> None:
-    """Raise for the first thing that an experiment asks for and no stage does yet: never ignore a setting in silence."""
-    for what in _asked_for(config, parallels):
-        raise not_built(what)
-
-
-def _asked_for(config: SFTConfig, parallels: Iterable[ParallelSection]) -> Iterator[str]:
-    if config.cluster.scheduler != "local":
-        yield "run with scheduler slurm"
-    if config.container.runtime != "none":
-        yield "run with container.runtime"
-    if any(parallel.world_size > 1 for parallel in parallels):
-        yield "run with several processes a cell"
-    for key in ("test_size", "validation_size", "sample_size"):
-        if getattr(config.data, key) is not None:
-            yield f"data.{key}"
-    sources = [getattr(config.data, split) for split in SPLITS]
-    if any(source is not None and source.subset is not None for source in sources):
-        yield "data.*.subset"
+def refuse_unbuilt(configs: Iterable[SFTConfig]) -> None:
+    """Raise for the first thing that one of these asks for and no stage does yet."""
+    for config in configs:
+        for what, (_, is_asked_for) in _SETTINGS.items():
+            if is_asked_for(config):
+                raise not_built(what)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
 from jobs.commands.options import add_json
 from jobs.tables import shorten, table
-from sftlib.config.data import PromptSection
+from sftlib.config.data import Template
 from sftlib.config.layers import names_in
 from sftlib.config.yamlfile import read_document
 from sftlib.errors import DONE
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         "presets": _documents("configs", "presets"),
         "profiles": _documents("slurm", "profiles"),
         "strategies": _strategies(project_dir("configs") / "prompts"),
-        "templates": PromptSection.model_fields["template"].description,
+        "templates": ", ".join(typing.get_args(Template)),
     }
     print(json.dumps(listing, indent=2) if args.json else "\n".join(_lines(listing)))
     return DONE

@@ -27,8 +27,9 @@ def run(args: argparse.Namespace) -> int:
     if args.verify:
         raise not_built("rerun --verify")
     directory = open_run(args.run_dir)
-    parallel = {cell.id: directory.cell_config(cell.id).parallel for cell in directory.cells}
-    refuse_unbuilt(directory.config, parallel.values())
+    configs = {cell.id: directory.cell_config(cell.id) for cell in directory.cells}
+    refuse_unbuilt(configs.values())
+    parallel = {name: config.parallel for name, config in configs.items()}
     chain = Chain(
         run=directory,
         config=directory.config,

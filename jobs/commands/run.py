@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     experiment = load(args)
+    refuse_unbuilt(cell.config for cell in experiment.cells)
     splits = read_checked(experiment)
     parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
-    refuse_unbuilt(experiment.config, parallel.values())
     if args.wait is False:
         raise InputError(
             "--no-wait: the local profile drives its elements from this process; leave it out, "

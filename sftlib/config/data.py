@@ -12,6 +12,8 @@ Format = Literal[
     "auto", "messages", "sharegpt", "alpaca", "columns", "prompt_completion", "text", "formatting_func", "labelled"
 ]
 
+Template = Literal["auto", "tokenizer", "chatml", "plain", "zephyr", "llama3", "harmony", "alpaca", "instruction"]
+
 
 class Source(Section):
     """Where the records of one split come from: exactly one of `path` and `hub`."""
@@ -73,7 +75,7 @@ class DataSection(Section):
 class PromptSection(Section):
     """How a record becomes a prompt: the same for training and for prediction."""
 
-    template: str = knob("auto", "auto, tokenizer, chatml, plain, zephyr, llama3, harmony, alpaca, instruction")
+    template: Template = knob("auto", "chat template; auto takes the tokenizer's own where it has one")
     template_file: str | None = knob(None, "your own Jinja chat template")
     strategy_file: str | None = knob(None, "JSON file with strategies: a path, or a name in configs/prompts")
     strategy: str | None = knob(None, "name of the strategy in strategy_file")

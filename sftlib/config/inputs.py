@@ -69,7 +69,8 @@ def read_split(config: SFTConfig, name: str) -> Split:
     """Read one split of the experiment and check that each record is what the format says."""
     source: Source | None = getattr(config.data, name)
     if source is None or source.path is None:
-        raise DataError(f"data.{name}: no path to read from")
+        hub = f"{source.hub!r} on the hub cannot be read yet; " if source and source.hub else ""
+        raise DataError(f"data.{name}: {hub}give the path of a file or folder")
     path = Path(source.path)
     records = list(read_records(path))
     kept = [record for record in records if _matches(record, source)]

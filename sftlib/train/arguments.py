@@ -38,7 +38,7 @@ def training_arguments(config: SFTConfig, output_dir: Path, num_rows: int, *, ha
         logging_steps=train.logging_steps,
         logging_first_step=True,
         disable_tqdm=True,  # our own progress; two bars on one line are none
-        report_to=[],
+        report_to=list(train.loggers),
         seed=train.seed,
         data_seed=train.seed,
         packing=train.packing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,6 +96,7 @@ class SFTTrainer:
 
     def _create_trl_trainer(self, model: Any, rows: Rows, validation: Rows | None) -> trl.SFTTrainer:
         self.checkpointing = CheckpointCallback()
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.cell.tensorboard)
         self._forget_later_metrics()
         trainer = SupervisedTrainer(
             model=model,

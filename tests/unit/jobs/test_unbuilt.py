@@ -1,0 +1,30 @@
+"""A setting that no stage obeys yet is refused by name, never ignored."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.unbuilt import refuse_unbuilt
+from sftlib.config.load import load_experiment
+from sftlib.errors import SftError
+from tests.conftest import PROJECT
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("model.quantization.kind=nf4", "model.quantization"),
+        ("train.loggers=[wandb]", "train.loggers other than tensorboard"),
+        ("prompt.template=zephyr", "prompt.template zephyr"),
+        ("predict.threshold=f1", "predict.threshold"),
+        ("data.train.subset=5", r"data.\*.subset"),
+        ("cluster.scheduler=slurm", "run with scheduler slurm"),
+        ("sweep.grid={lora.r: [4], train.keep_best: [true]}", "train.keep_best"),
+    ],
+)
+def test_unbuilt_settings_are_refused_by_name(override: str, named: str) -> None:
+    path = PROJECT / "configs" / "experiments" / "demo_cpu.yaml"
+    refuse_unbuilt(cell.config for cell in load_experiment(path, [], "local").cells)
+    experiment = load_experiment(path, [override], "local")
+    with pytest.raises(SftError, match=f"'{named}.* is not built yet"):
+        refuse_unbuilt(cell.config for cell in experiment.cells)

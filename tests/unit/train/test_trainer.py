@@ -1,0 +1,90 @@
+"""What a training leaves behind, and how it stops and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sftlib
+from sftlib.errors import DataError, InputError, StoppedError
+from sftlib.paths import ADAPTER_WEIGHTS, CHECKPOINT_MARK, CellPaths
+from sftlib.train.callbacks import SFTCallback, last_checkpoint
+from tests.posts import write_experiment
+
+
+def trainer(
+    folder: Path, model: Path, out: str, settings: list[str] | None = None, *callbacks: SFTCallback
+) -> sftlib.SFTTrainer:
+    config = sftlib.SFTConfig.from_file(write_experiment(folder, model), settings)
+    return sftlib.SFTTrainer(config, callbacks, output_dir=folder / out)
+
+
+def test_three_lines_of_python_train_an_adapter(tiny_model: Path, tmp_path: Path) -> None:
+    result = trainer(tmp_path, tiny_model, "out", ["train.loggers=[tensorboard]"]).train()
+    cell = CellPaths(tmp_path / "out")
+    assert Path(result["adapter"]) == cell.adapter and (cell.adapter / ADAPTER_WEIGHTS).exists()
+    lines = [json.loads(line) for line in cell.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 7))
+    assert result["records"] == 24 and 0 < result["supervised_tokens"] < result["tokens"]
+    assert list(cell.tensorboard.glob("events*"))
+
+
+class StopAt(SFTCallback):
+    """Asks for a stop in the middle of a step, as a scheduler does."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def on_step_begin(self, args, state, control, **_) -> None:
+        if state.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_saves_at_the_step_and_a_second_run_ends_with_the_same_weights(
+    tiny_model: Path, tmp_path: Path, number: int
+) -> None:
+    trainer(tmp_path, tiny_model, "whole").train()
+    with pytest.raises(StoppedError) as caught:
+        trainer(tmp_path, tiny_model, "parts", [], StopAt(2, number)).train()
+    assert caught.value.exit_code == 75
+    parts = CellPaths(tmp_path / "parts")
+    checkpoint = last_checkpoint(parts.checkpoints)
+    assert checkpoint is not None and checkpoint.name == "checkpoint-3" and not parts.summary.exists()
+    trainer(tmp_path, tiny_model, "parts").train()
+    whole = load_file(tmp_path / "whole" / "adapter" / ADAPTER_WEIGHTS)
+    for name, weight in load_file(parts.adapter / ADAPTER_WEIGHTS).items():
+        torch.testing.assert_close(weight, whole[name], rtol=0, atol=0)
+    steps = [json.loads(line)["step"] for line in parts.metrics.read_text().splitlines() if '"loss"' in line]
+    assert steps == list(range(1, 7))
+
+
+def test_a_stop_file_stops_at_the_step(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stop").touch()
+    monkeypatch.setenv("SFTLIB_STOP_FILE", str(tmp_path / "stop"))
+    with pytest.raises(StoppedError, match="stopped at step 1 of 6"):
+        trainer(tmp_path, tiny_model, "out").train()
+
+
+def test_a_checkpoint_without_its_mark_is_never_taken(tmp_path: Path) -> None:
+    for step, is_marked in ((2, True), (10, True), (30, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if is_marked:
+            (folder / CHECKPOINT_MARK).write_text("{}")
+    found = last_checkpoint(tmp_path)
+    assert found is not None and found.name == "checkpoint-10"
+    assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_what_cannot_be_trained_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no module x_proj; its linear modules are .*q_proj"):
+        trainer(tmp_path, tiny_model, "a", ["lora.target_modules=[q_proj, x_proj]"]).train()
+    with pytest.raises(DataError, match="longer than train"):
+        trainer(tmp_path, tiny_model, "b", ["train.max_length=8"]).train()
