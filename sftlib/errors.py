@@ -77,8 +77,22 @@ def guard(command: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # `sft status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except ModuleNotFoundError as error:
+        return _report_missing_package(error)
     except OSError as error:
         return _report_os_error(error)
+
+
+def _report_missing_package(error: ModuleNotFoundError) -> int:
+    """A login node has the submit side alone; a stage that is started there says what it needs."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("sftlib", "jobs"):
+        raise error
+    print(
+        f"sft: this needs the package {package}, which is not installed here: pip install 'sftlib[train]'",
+        file=sys.stderr,
+    )
+    return FAILED
 
 
 def _report_os_error(error: OSError) -> int:
