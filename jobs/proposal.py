@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.plan import Element, full_need, plan_elements
-from jobs.sizes import effective_batch, optimiser_steps, split_sizes
+from jobs.sizes import split_sizes
 from sftlib.config.cells import Cell
 from sftlib.config.inputs import SPLITS, Split, read_split, sample_ids
 from sftlib.config.load import Experiment
 from sftlib.config.problems import ConfigError, Problem
 from sftlib.config.rundir import run_root
+from sftlib.config.steps import effective_batch, total_steps
 from sftlib.errors import DataError
 from sftlib.paths import RunPaths
 
@@ -33,7 +34,7 @@ class Proposal:
         return RunPaths(self.root).record.exists()
 
     def steps(self, cell: Cell) -> int:
-        return optimiser_steps(cell.config, self.sizes["train"])
+        return total_steps(cell.config, self.sizes["train"])
 
     def to_json(self) -> dict[str, Any]:
         return {

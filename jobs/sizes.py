@@ -1,4 +1,4 @@
-"""How many records each split will have and how many optimiser steps a cell takes: arithmetic of the plan, no data read."""
+"""How many records each split will have: arithmetic of the plan, no data read."""
 
 from __future__ import annotations
 
@@ -25,16 +25,3 @@ def split_sizes(config: SFTConfig, splits: Mapping[str, Split]) -> dict[str, int
 
 def _subset(count: int, source: Source) -> int:
     return min(count, source.subset) if source.subset is not None else count
-
-
-def effective_batch(config: SFTConfig) -> int:
-    """Records of one optimiser step."""
-    return config.train.batch_size * config.train.gradient_accumulation * config.parallel.world_size
-
-
-def optimiser_steps(config: SFTConfig, records: int) -> int:
-    """As transformers counts them; with packing it is the most there can be."""
-    if config.train.max_steps is not None:
-        return config.train.max_steps
-    batches = math.ceil(records / (config.train.batch_size * config.parallel.world_size))
-    return math.ceil(config.train.epochs * max(1, math.ceil(batches / config.train.gradient_accumulation)))

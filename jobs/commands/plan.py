@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from jobs.commands.options import add_experiment, add_json, load
 from jobs.plan import MERGE, PREDICT, TRAIN, Element
 from jobs.proposal import Proposal, propose, split_counts
-from jobs.sizes import effective_batch
 from jobs.tables import number, pairs, plural, shorten, shown, table
 from jobs.unbuilt import not_built
 from sftlib.config.cells import Cell
 from sftlib.config.problems import ConfigError
+from sftlib.config.steps import effective_batch
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DONE
 

@@ -48,6 +48,16 @@ class ProgressFile:
         progress.attempt = int(os.environ.get(ATTEMPT_VARIABLE, "1"))
         self.update(force=True)
 
+    def __enter__(self) -> ProgressFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """The end of the element: done, failed, or stopped as it said itself."""
+        if kind is None:
+            self.update(state="done")
+        elif self.progress.state != "stopped":
+            self.update(state="failed")
+
     def update(self, *, force: bool = False, **changes: Any) -> None:
         """Change fields; write when two seconds have passed or the state changed."""
         force = force or changes.get("state", self.progress.state) != self.progress.state

@@ -13,10 +13,10 @@ from sftlib.artifacts.adapters import read_adapter_record, weights_digest
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.config.cells import Cell
-from sftlib.config.inputs import SPLITS, Split
+from sftlib.config.inputs import SPLITS, Split, read_split
 from sftlib.config.load import Experiment, load_experiment
 from sftlib.config.tree import SFTConfig
-from sftlib.errors import CorruptError, InputError
+from sftlib.errors import CorruptError, DataError, InputError
 from sftlib.paths import RunPaths, latest_link
 
 SCHEMA_VERSION = 1
@@ -80,6 +80,15 @@ class Run:
         if deep and weights_digest(paths.adapter) != record.weights_sha256:
             return "the adapter's weights are not those that were written"
         return ""
+
+    def split(self, config: SFTConfig, name: str) -> Split:
+        """The records of a split; refused when its file is not the one that the run was planned with."""
+        split = read_split(config, name)
+        if split.sha256 != self.inputs[name]["sha256"]:
+            raise DataError(
+                f"{split.source.path} was changed after the run was planned: start a new run (sft run EXPERIMENT)"
+            )
+        return split
 
     def cell_config(self, name: str) -> SFTConfig:
         """The typed tree of one cell, checked against the hash that run.json recorded."""
@@ -180,8 +189,6 @@ def read_json(path: Path) -> Any:
 
 def read_splits(experiment: Experiment) -> dict[str, Split]:
     """Every split that the experiment names, read and checked."""
-    from sftlib.config.inputs import read_split
-
     named = [name for name in SPLITS if getattr(experiment.config.data, name) is not None]
     return {name: read_split(experiment.config, name) for name in named}
 

@@ -45,13 +45,8 @@ def _predict(target: Run, cell: str, shards: str | None) -> None:
 
     target.cell(cell)  # an unknown cell is named before torch is imported
     indices = parse_shards(shards, target.num_shards)
-    progress = open_progress(target.paths, "predict", cell, 0, "records")
-    try:
+    with open_progress(target.paths, "predict", cell, 0, "records") as progress:
         predict_shards(target, cell, indices, progress)
-    except BaseException:
-        progress.update(state="failed")
-        raise
-    progress.update(state="done")
 
 
 def parse_shards(text: str | None, count: int) -> list[int]:

@@ -12,12 +12,11 @@ from sftlib.artifacts.adapters import read_adapter_record
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import ProgressFile, say
 from sftlib.artifacts.shards import VALID, check_shard, commit_shard, shard_range
-from sftlib.config.inputs import read_split
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer, tokenizer_digest
 from sftlib.data.samples import Sample, samples_of
-from sftlib.errors import DataError, InputError
+from sftlib.errors import InputError
 from sftlib.infer.answers import Answer
 from sftlib.infer.generating import Generator
 from sftlib.infer.scoring import LabelScorer
@@ -45,6 +44,7 @@ class Predictor:
         self.renderer = Renderer(config, self.tokenizer)
         self.record = read_adapter_record(adapter) if adapter else None
         self.base = model_identity(config)
+        self.prompt_sha256, self.tokenizer_sha256 = self.renderer.fingerprint(), tokenizer_digest(self.tokenizer)
         self._check_adapter(adapter)
         self.dtype = dtype_of(self._dtype_name())
         self.method = prediction_method(config)
@@ -66,8 +66,8 @@ class Predictor:
             return
         now = {
             "base": self.base,
-            "prompt_sha256": self.renderer.fingerprint(),
-            "tokenizer_sha256": tokenizer_digest(self.tokenizer),
+            "prompt_sha256": self.prompt_sha256,
+            "tokenizer_sha256": self.tokenizer_sha256,
         }
         other = [name.removesuffix("_sha256") for name, value in now.items() if getattr(self.record, name) != value]
         if other:
@@ -84,8 +84,8 @@ class Predictor:
         return {
             "adapter": self.record.weights_sha256 if self.record else None,
             "base": self.base,
-            "prompt": self.renderer.fingerprint(),
-            "tokenizer": tokenizer_digest(self.tokenizer),
+            "prompt": self.prompt_sha256,
+            "tokenizer": self.tokenizer_sha256,
             "test": test_sha256,
             "settings": sha256_value([predict, self.config.task.model_dump(mode="json"), self.method, str(self.dtype)]),
         }
@@ -109,11 +109,11 @@ def predict_shards(run: Run, cell: str, indices: Sequence[int], progress: Progre
     predictor = Predictor(config, None if run.cell(cell).is_baseline else paths.adapter)
     rows = {index: shard_range(len(samples), index, run.num_shards) for index in todo}
     progress.update(state="running", total=sum(map(len, rows.values())), force=True)
-    several = multiple_membership(config, samples)
+    several, parts = multiple_membership(config, samples), predictor.parts(run.inputs["test"]["sha256"])
     for index, where in rows.items():
         commit_shard(
             paths, _predict(predictor, samples, where, several, progress),
-            parts=predictor.parts(run.inputs["test"]["sha256"]), index=index, count=run.num_shards, first_row=where.start,
+            parts=parts, index=index, count=run.num_shards, first_row=where.start,
         )  # fmt: skip
         say(f"{cell}: shard {index} of {run.num_shards}, {len(where)} records")
     return len(todo)
@@ -130,9 +130,4 @@ def _predict(
 
 def test_samples(run: Run, config: SFTConfig) -> list[Sample]:
     """The test set in sample order; refused when its file is not the one that was planned with."""
-    split = read_split(config, "test")
-    if split.sha256 != run.inputs["test"]["sha256"]:
-        raise DataError(
-            f"{split.source.path} was changed after the run was planned: start a new run (sft run EXPERIMENT)"
-        )
-    return samples_of(split, config)
+    return samples_of(run.split(config, "test"), config)

@@ -37,19 +37,7 @@ def model_identity(config: SFTConfig) -> str:
     if not source.is_dir():
         return f"{config.model.name_or_path}@{config.model.revision}"
     files = sorted({path for pattern in _IDENTITY_FILES for path in source.glob(pattern)})
-    return sha256_value([[path.name, _file_identity(path)] for path in files])
-
-
-def _file_identity(path: Path) -> str:
-    """Weights of many gigabytes are hashed once: the result is kept for this size and time of change."""
-    stat = path.stat()
-    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-    if key not in _HASHES:
-        _HASHES[key] = sha256_file(path)
-    return _HASHES[key]
-
-
-_HASHES: dict[tuple[str, int, int], str] = {}
+    return sha256_value([[path.name, sha256_file(path)] for path in files])
 
 
 def load_tokenizer(config: SFTConfig) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import trl
 
+from sftlib.config.steps import total_steps
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
 
@@ -52,16 +53,6 @@ def training_arguments(config: SFTConfig, output_dir: Path, num_rows: int, *, ha
         **rhythm,
         **_saving(train.save_steps),
     )
-
-
-def steps_per_epoch(config: SFTConfig, num_rows: int) -> int:
-    batches = math.ceil(num_rows / (config.train.batch_size * config.parallel.world_size))
-    return max(1, math.ceil(batches / config.train.gradient_accumulation))
-
-
-def total_steps(config: SFTConfig, num_rows: int) -> int:
-    """Optimiser steps of the whole training."""
-    return config.train.max_steps or math.ceil(config.train.epochs * steps_per_epoch(config, num_rows))
 
 
 def _rhythm(steps: int | None) -> dict[str, Any]:

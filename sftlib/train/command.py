@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from sftlib.config.rundir import Run, open_target, read_json
-from sftlib.errors import DataError, InputError
+from sftlib.errors import InputError
 
 HELP = "train the adapter of a cell"
 EXAMPLE = """examples:
@@ -42,25 +42,13 @@ def _line(target: Run, cell: str, summary: dict) -> str:
 
 def _train(target: Run, cell: str) -> dict:
     from sftlib.artifacts.progress import open_progress
-    from sftlib.config.inputs import read_split
 
     paths, config = target.paths.cell(cell), target.cell_config(cell)
     if not target.why_untrained(cell, deep=True):
         return read_json(paths.summary)
-    named = [name for name in target.inputs if name != "test"]
-    splits = {name: read_split(config, name) for name in named}
-    for name, split in splits.items():
-        if split.sha256 != target.inputs[name]["sha256"]:
-            raise DataError(
-                f"{split.source.path} was changed after the run was planned: start a new run (sft run EXPERIMENT)"
-            )
+    splits = {name: target.split(config, name) for name in target.inputs if name != "test"}
     from sftlib.train.trainer import SFTTrainer
 
-    progress = open_progress(target.paths, "train", cell, 0, "steps")
-    try:
+    with open_progress(target.paths, "train", cell, 0, "steps") as progress:
         SFTTrainer(config, output_dir=paths.root, splits=splits, progress=progress).train()
-    except BaseException:
-        if progress.progress.state != "stopped":
-            progress.update(state="failed")
-        raise
     return read_json(paths.summary)

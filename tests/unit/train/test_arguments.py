@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sftlib.config.steps import steps_per_epoch, total_steps
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
-from sftlib.train.arguments import steps_per_epoch, total_steps, training_arguments
+from sftlib.train.arguments import training_arguments
 
 
 def config(**train: object) -> SFTConfig:

@@ -1,0 +1,23 @@
+"""Batches and optimiser steps: one arithmetic for the plan on a login node and for the trainer."""
+
+from __future__ import annotations
+
+import math
+
+from sftlib.config.tree import SFTConfig
+
+
+def effective_batch(config: SFTConfig) -> int:
+    """Records of one optimiser step."""
+    return config.train.batch_size * config.train.gradient_accumulation * config.parallel.world_size
+
+
+def steps_per_epoch(config: SFTConfig, records: int) -> int:
+    """As transformers counts them; with packing it is the most there can be."""
+    batches = math.ceil(records / (config.train.batch_size * config.parallel.world_size))
+    return max(1, math.ceil(batches / config.train.gradient_accumulation))
+
+
+def total_steps(config: SFTConfig, records: int) -> int:
+    """Optimiser steps of the whole training."""
+    return config.train.max_steps or math.ceil(config.train.epochs * steps_per_epoch(config, records))
