@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sftlib.artifacts.progress import clock
+
 GAP = "  "
 
 
@@ -37,12 +39,8 @@ def rate(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`0:07`, `12:05`, `3:04:10`."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    """As a clock shows it; nothing where it is not known."""
+    return "" if seconds is None else clock(seconds)
 
 
 def plural(count: int, noun: str) -> str:

@@ -85,6 +85,13 @@ def open_progress(run: RunPaths, kind: str, cell: str | None, total: int, unit: 
     return ProgressFile(path, Progress(element or kind, kind, cell, total=total, unit=unit))
 
 
+def clock(seconds: float) -> str:
+    """`0:07`, `12:05`, `3:04:10`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def say(text: str) -> None:
     """A plain line for the log or the terminal."""
     print(text, file=sys.stderr, flush=True)

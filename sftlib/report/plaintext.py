@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sftlib.artifacts.progress import clock
 from sftlib.report.text_tables import WIDTH, chance, number, ranged, table, wrapped
 
 MOST_FINDINGS = 20
@@ -160,8 +161,4 @@ def _comparisons(metrics: dict[str, Any]) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return "" if seconds is None else clock(seconds)

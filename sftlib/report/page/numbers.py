@@ -7,6 +7,8 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
+from sftlib.artifacts.progress import clock
+
 Step = str | int
 Form = Callable[[Any], str]
 UNDEFINED = "–"
@@ -47,11 +49,7 @@ def chance(value: Any) -> str:
 
 def duration(value: Any) -> str:
     """Seconds as h:mm:ss or m:ss."""
-    if value is None:
-        return UNDEFINED
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return UNDEFINED if value is None else clock(value)
 
 
 def brief(value: Any) -> str:
