@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from sftlib.config.tree import SFTConfig
+from sftlib.data.parsing import parse_label
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.infer.answers import Answer
 from sftlib.infer.batches import left_padded, token_batches
-from sftlib.infer.parsing import parse_label
 
 
 class Generator:

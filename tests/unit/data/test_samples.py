@@ -46,7 +46,7 @@ def test_labelled_records_have_gold_groups_and_prompt(tmp_path: Path) -> None:
 
 
 def test_a_json_target_reads_back_as_its_label(tmp_path: Path) -> None:
-    from sftlib.infer.parsing import parse_label
+    from sftlib.data.parsing import parse_label
 
     values = {**LABELLED, "data": {}, "task": {**LABELLED["task"], "target": "json", "verbalizers": {"hate": 'ha"te'}}}
     for label in ("hate", "normal"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sftlib.config.data import TaskSection
-from sftlib.infer.parsing import parse_label
+from sftlib.data.parsing import parse_label
 
 ALIASES = {"hate": ["hateful", "hate_speech"], "normal": ["benign", "not_hate"]}
 LABEL = TaskSection(type="classification", labels=["hate", "normal"], positive="hate", aliases=ALIASES)
