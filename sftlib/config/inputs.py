@@ -67,11 +67,8 @@ def _needed_fields(data: DataSection) -> dict[str, set[str]]:
 
 def read_split(config: SFTConfig, name: str) -> Split:
     """Read one split of the experiment and check that each record is what the format says."""
-    source: Source | None = getattr(config.data, name)
-    if source is None or source.path is None:
-        hub = f"{source.hub!r} on the hub cannot be read yet; " if source and source.hub else ""
-        raise DataError(f"data.{name}: {hub}give the path of a file or folder")
-    path = Path(source.path)
+    source = _source(config, name)
+    path = Path(source.path or "")
     records = list(read_records(path))
     kept = [record for record in records if _matches(record, source)]
     dropped = {f"where {source.where}": len(records) - len(kept)} if source.where else {}
@@ -81,8 +78,21 @@ def read_split(config: SFTConfig, name: str) -> Split:
         )
     fmt = config.data.format if config.data.format != "auto" else _detected(kept[0], config.data)
     _check_fields(kept, fmt, config)
-    digest = sha256_lines([sha256_file(file) for file in files_of(path)])
-    return Split(name, source, fmt, kept, dropped, digest)
+    return Split(name, source, fmt, kept, dropped, split_digest(config, name))
+
+
+def split_digest(config: SFTConfig, name: str) -> str:
+    """`Split.sha256` from the bytes of the files alone: no record is parsed, so that a cache can be asked first."""
+    path = Path(_source(config, name).path or "")
+    return sha256_lines([sha256_file(file) for file in files_of(path)])
+
+
+def _source(config: SFTConfig, name: str) -> Source:
+    source: Source | None = getattr(config.data, name)
+    if source is None or source.path is None:
+        hub = f"{source.hub!r} on the hub cannot be read yet; " if source and source.hub else ""
+        raise DataError(f"data.{name}: {hub}give the path of a file or folder")
+    return source
 
 
 def _matches(record: Record, source: Source) -> bool:

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 from sftlib.config.inputs import Split
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import IGNORED, Renderer, TrainingRow
+from sftlib.data.rows import Rows
 from sftlib.data.samples import Sample, samples_of
 from sftlib.errors import DataError
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows to train on, in the order of their records."""
-
-    rows: list[TrainingRow]
-    dropped: dict[str, int] = field(default_factory=dict)  # why -> how many
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(row.ids) for row in self.rows)
-
-    @property
-    def supervised_tokens(self) -> int:
-        return sum(label != IGNORED for row in self.rows for label in row.labels)
-
-    def as_dataset(self) -> Any:
-        from datasets import Dataset
-
-        return Dataset.from_dict(
-            {"input_ids": [row.ids for row in self.rows], "labels": [row.labels for row in self.rows]}
-        )
 
 
 class SFTDatasetProcessor:
@@ -50,7 +27,7 @@ class SFTDatasetProcessor:
         limit = self.config.train.max_length
         long = [sample for sample, row in zip(samples, rendered, strict=True) if len(row.ids) > limit]
         if not long:
-            return Rows(rendered, dict(split.dropped))
+            return Rows.of(rendered, dict(split.dropped))
         return self._shortened(rendered, long, split)
 
     def _supervised(self, sample: Sample) -> TrainingRow:
@@ -64,9 +41,9 @@ class SFTDatasetProcessor:
         if policy == "error":
             raise DataError(_too_long(long, split, limit, max(len(row.ids) for row in rendered)))
         if policy == "truncate_prompt":
-            return Rows([_cut_prompt(row, limit) for row in rendered], dict(split.dropped))
+            return Rows.of([_cut_prompt(row, limit) for row in rendered], dict(split.dropped))
         kept = [row for row in rendered if len(row.ids) <= limit]
-        return Rows(kept, {**split.dropped, f"longer than {limit} tokens": len(rendered) - len(kept)})
+        return Rows.of(kept, {**split.dropped, f"longer than {limit} tokens": len(rendered) - len(kept)})
 
 
 def _too_long(long: list[Sample], split: Split, limit: int, longest: int) -> str:

@@ -21,8 +21,9 @@ from sftlib.artifacts.receipt import stage_receipt
 from sftlib.config.inputs import Split, read_split
 from sftlib.config.tree import SFTConfig
 from sftlib.data.collation import SupervisedCollator
-from sftlib.data.processing import Rows, SFTDatasetProcessor
+from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rendering import tokenizer_digest
+from sftlib.data.rows import Rows
 from sftlib.errors import DataError, StoppedError
 from sftlib.models.hardware import dtype_name
 from sftlib.models.loading import load_base, load_tokenizer, model_identity
@@ -88,7 +89,7 @@ class SFTTrainer:
         if not rows.supervised_tokens:
             raise DataError(f"{splits['train'].source.path}: no token is supervised: every label is masked")
         validation = self.processor.rows(splits["validation"]) if "validation" in splits else None
-        say(f"train: {len(rows.rows)} records, {rows.tokens} tokens, {rows.supervised_tokens} supervised")
+        say(f"train: {len(rows)} records, {rows.tokens} tokens, {rows.supervised_tokens} supervised")
         return rows, validation
 
     def _create_training_args(self, num_rows: int, *, has_validation: bool) -> trl.SFTConfig:
@@ -100,9 +101,9 @@ class SFTTrainer:
         self._forget_later_metrics()
         trainer = SupervisedTrainer(
             model=model,
-            args=self._create_training_args(len(rows.rows), has_validation=validation is not None),
-            train_dataset=rows.as_dataset(),
-            eval_dataset=validation.as_dataset() if validation else None,
+            args=self._create_training_args(len(rows), has_validation=validation is not None),
+            train_dataset=self._dataset(rows),
+            eval_dataset=self._dataset(validation) if validation else None,
             processing_class=self.tokenizer,
             data_collator=self._collator(),
             peft_config=lora_config(self.config),
@@ -110,6 +111,9 @@ class SFTTrainer:
         )
         trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
         return trainer
+
+    def _dataset(self, rows: Rows) -> Any:
+        return rows.as_table() if self.config.train.packing else rows.as_dataset()
 
     def _collator(self) -> SupervisedCollator | None:
         """Ours for padded rows; TRL's own where it packs, because packed rows need its positions."""
@@ -156,7 +160,7 @@ class SFTTrainer:
             "cell": self.cell.name,
             "config_sha256": sha256_value(self.config.to_dict()),
             "adapter_sha256": record.weights_sha256,
-            "records": len(rows.rows),
+            "records": len(rows),
             "tokens": rows.tokens,
             "supervised_tokens": rows.supervised_tokens,
             "train_loss": metrics.get("train_loss"),

@@ -119,6 +119,6 @@ def test_overlong_records_follow_the_policy(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"1 of 2 records are longer than train.max_length = 100 tokens \(hate: 1;"):
         rows("error")
-    assert len(rows("drop").rows) == 1 and rows("drop").dropped == {"longer than 100 tokens": 1}
-    short, cut = rows("truncate_prompt").rows
-    assert len(cut.ids) == 100 and cut.labels[-2:] == short.labels[-2:] == cut.ids[-2:]
+    assert len(rows("drop")) == 1 and rows("drop").dropped == {"longer than 100 tokens": 1}
+    short, cut = rows("truncate_prompt")
+    assert len(cut["input_ids"]) == 100 and cut["labels"][-2:] == short["labels"][-2:] == cut["input_ids"][-2:]

@@ -1,0 +1,71 @@
+"""Rows to train on, whatever holds them: flat token ids, where each row ends, and which tokens are supervised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sftlib.data.rendering import IGNORED, TrainingRow
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a split in the order of their records: `rows[i]` is `{"input_ids", "labels"}`, lists of int."""
+
+    ids: npt.NDArray[np.int32]  # every row's token ids, one after the other
+    supervised: npt.NDArray[np.bool_]  # for each token, whether the loss counts it
+    offsets: npt.NDArray[np.int64]  # row i is ids[offsets[i]:offsets[i + 1]]
+    dropped: dict[str, int] = field(default_factory=dict)  # why -> how many
+
+    @classmethod
+    def of(cls, rows: Sequence[TrainingRow], dropped: dict[str, int] | None = None) -> Rows:
+        """Rows that are held in memory."""
+        offsets = np.cumsum([0, *(len(row.ids) for row in rows)], dtype=np.int64)
+        ids = np.fromiter((token for row in rows for token in row.ids), np.int32, offsets[-1])
+        supervised = np.fromiter((label != IGNORED for row in rows for label in row.labels), np.bool_, offsets[-1])
+        return cls(ids, supervised, offsets, dropped or {})
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        index %= len(self)
+        part = slice(self.offsets[index], self.offsets[index + 1])
+        ids = self.ids[part]
+        labels = np.where(self.supervised[part], ids, np.int32(IGNORED))
+        return {"input_ids": ids.tolist(), "labels": labels.tolist()}
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each row."""
+        return np.diff(self.offsets)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.offsets[-1])
+
+    @property
+    def supervised_tokens(self) -> int:
+        return int(np.count_nonzero(self.supervised))
+
+    def as_dataset(self) -> Any:
+        """A `datasets.Dataset` of row numbers that are looked up when a batch asks for them: nothing is copied."""
+        from datasets import Dataset
+
+        return Dataset.from_dict({"row": np.arange(len(self))}).with_transform(self._looked_up)
+
+    def _looked_up(self, batch: dict[str, Sequence[int]]) -> dict[str, list[list[int]]]:
+        rows = [self[int(index)] for index in batch["row"]]
+        return {name: [row[name] for row in rows] for name in ("input_ids", "labels")}
+
+    def as_table(self) -> Any:
+        """The same with the tokens themselves, for a trainer that maps over its data set (TRL's packing)."""
+        from datasets import Dataset
+
+        return Dataset.from_dict(self._looked_up({"row": range(len(self))}))
