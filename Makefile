@@ -46,11 +46,14 @@ lock: install
 posts: install
 	$(BIN)/python -m sftlib.data.posts.generate
 
-# What a person waits for; benchmarks/results holds what was measured.
+# Speed, with peers in the same run; benchmarks/results holds what was measured.
 bench-cpu: install
-	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks cpu
 
-bench-gpu cluster-demo:
+bench-gpu: install
+	$(BIN)/python -m benchmarks gpu
+
+cluster-demo:
 	@echo "make $@ is not built yet: it comes with the issues of the fast path and of jobs on Slurm" >&2; exit 1
 
 # Runs killed at many moments, and run again.
