@@ -11,8 +11,8 @@ from sftlib.config.cluster import Resources
 from sftlib.config.train import ParallelSection
 from sftlib.config.tree import SFTConfig
 
-TRAIN, PREDICT, MERGE = "train", "predict", "merge"
-STAGES = (TRAIN, PREDICT, MERGE)
+PREPARE, TRAIN, PREDICT, MERGE = "prepare", "train", "predict", "merge"
+STAGES = (PREPARE, TRAIN, PREDICT, MERGE)
 AFTER_OK, AFTER_ANY = "afterok", "afterany"
 
 ParallelOf = Callable[[str], ParallelSection]
@@ -43,7 +43,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Element:
-    """What one job does: a cell's training, a range of a cell's shards, or the merge."""
+    """What one job does: the token cache, a cell's training, a range of a cell's shards, or the merge."""
 
     id: str
     kind: str
@@ -70,8 +70,10 @@ def full_need(cells: Sequence[NamedCell], num_shards: int) -> Need:
 
 
 def plan_elements(root: Path, config: SFTConfig, need: Need, parallel_of: ParallelOf) -> list[Element]:
-    """The elements that fill `need`, in the order train, predict, merge."""
-    elements = [_train(root, config, cell, parallel_of(cell)) for cell in need.train]
+    """The elements that fill `need`, in the order prepare, train, predict, merge."""
+    elements = [_prepare(root, config)] if need.train and prepares_first(config) else []
+    after = tuple(element.id for element in elements)
+    elements += [_train(root, config, cell, parallel_of(cell), after) for cell in need.train]
     for cell, shards in need.shards.items():
         after = (train_id(cell),) if cell in need.train else ()
         for part in group_shards(shards, config.predict.shards_per_job):
@@ -79,6 +81,12 @@ def plan_elements(root: Path, config: SFTConfig, need: Need, parallel_of: Parall
     if need.merge:
         elements.append(_merge(root, config, elements))
     return elements
+
+
+def prepares_first(config: SFTConfig) -> bool:
+    """Whether a job without devices fills the token cache, so that none waits for a tokenizer. On one machine the
+    first training fills it: the same code, without a process of its own."""
+    return config.cluster.scheduler != "local" and config.data.cache
 
 
 def train_id(cell: str) -> str:
@@ -108,10 +116,14 @@ def group_shards(shards: Iterable[int], per_job: int) -> Iterator[range]:
         yield range(start, end + 1)
 
 
-def _train(root: Path, config: SFTConfig, cell: str, parallel: ParallelSection) -> Element:
+def _prepare(root: Path, config: SFTConfig) -> Element:
+    return Element(PREPARE, PREPARE, ("data", "build", str(root)), _with_gpus(config.cluster.prepare, 0))
+
+
+def _train(root: Path, config: SFTConfig, cell: str, parallel: ParallelSection, after: tuple[str, ...]) -> Element:
     resources = _with_gpus(config.cluster.train, parallel.gpus_per_node)
     argv = (TRAIN, str(root), "--cell", cell)
-    return Element(train_id(cell), TRAIN, argv, resources, nodes=parallel.nodes, cell=cell)
+    return Element(train_id(cell), TRAIN, argv, resources, nodes=parallel.nodes, cell=cell, after=after)
 
 
 def _predict(root: Path, config: SFTConfig, cell: str, shards: range, after: tuple[str, ...]) -> Element:

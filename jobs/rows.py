@@ -10,7 +10,7 @@ from jobs.attempts import Attempt, all_attempts
 from jobs.driver import read_driver
 from jobs.ending import ending_of
 from jobs.missing import Standing, has_current_report, standings
-from jobs.plan import MERGE, PREDICT, TRAIN, Element, full_need, plan_elements
+from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, full_need, plan_elements, prepares_first
 from jobs.progress import all_progress, is_lost, read_progress
 from jobs.schedule import Schedule, State
 from jobs.tables import duration
@@ -86,7 +86,10 @@ def status_rows(run: Run) -> list[Row]:
     driver = read_driver(run.paths)
     is_driven = bool(driver and (driver.is_alive or not driver.is_here))
     rows = []
-    for standing in standings(run, deep=False):
+    standing_cells = list(standings(run, deep=False))
+    if prepares_first(run.config):
+        rows.append(_prepare_row(run, standing_cells, said, endings, is_driven))
+    for standing in standing_cells:
         for element in _elements(run, standing):
             rows.append(_status_row(element, standing, said, endings, is_driven))
     merge = Element(MERGE, MERGE, (), run.config.cluster.merge)
@@ -95,9 +98,22 @@ def status_rows(run: Run) -> list[Row]:
 
 
 def _elements(run: Run, standing: Standing) -> list[Element]:
-    """The cell's elements as a fresh submission would have them, the merge left out."""
+    """The cell's elements as a fresh submission would have them."""
     need = full_need([run.cell(standing.cell)], run.num_shards)
-    return plan_elements(run.paths.root, run.config, need, lambda cell: run.config.parallel)[:-1]
+    elements = plan_elements(run.paths.root, run.config, need, lambda cell: run.config.parallel)
+    return [element for element in elements if element.cell is not None]
+
+
+def _prepare_row(
+    run: Run, cells: Sequence[Standing], said: list[Progress], endings: dict[str, Attempt], is_driven: bool
+) -> Row:
+    """Done when it ended well, or when no training is left that could need it: only the run side can read the cache."""
+    element = Element(PREPARE, PREPARE, (), run.config.cluster.prepare)
+    ended = endings.get(PREPARE)
+    is_over = not any(cell.untrained for cell in cells) or (
+        ended is not None and ending_of(ended, PREPARE, was_stopped=False).state is State.DONE
+    )
+    return _state_row(element, State.DONE if is_over else "", "", said, endings, is_driven)
 
 
 def _status_row(

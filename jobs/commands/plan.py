@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from jobs.commands.options import add_experiment, add_json, load
-from jobs.plan import MERGE, PREDICT, TRAIN, Element
+from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
 from jobs.proposal import Proposal, propose, split_counts
 from jobs.tables import number, pairs, plural, shorten, shown, table
 from jobs.unbuilt import not_built
@@ -108,12 +108,14 @@ def _cell(proposal: Proposal, cell: Cell) -> list[str]:
 def _elements(proposal: Proposal) -> list[str]:
     rows = []
     for kind, after in (
-        (TRAIN, ""),
+        (PREPARE, ""),
+        (TRAIN, "prepare" if prepares_first(proposal.experiment.config) else ""),
         (PREDICT, "train of its cell; the baseline: nothing"),
         (MERGE, "all, whatever became of them"),
     ):
         group = [element for element in proposal.elements if element.kind == kind]
-        rows.append([kind, number(len(group)), _each(proposal, group[0]), after])
+        if group:
+            rows.append([kind, number(len(group)), _each(proposal, group[0]), after])
     return table(["stage", "elements", "each", "after"], rows, "<><<")
 
 

@@ -31,6 +31,7 @@ class ClusterSection(Section):
     qos: str | None = knob(None, "Slurm quality of service")
     constraint: str | None = knob(None, "Slurm node features")
     gpu_request: str = knob("gpus-per-node={n}", "how devices are asked for: gpus-per-node={n}, gres=gpu:a100:{n}, ...")
+    prepare: Resources = knobs("the job that fills the token cache before any training; needs no device", Resources)
     train: Resources = knobs("an element of the training array", Resources)
     predict: Resources = knobs("an element of a prediction array", Resources)
     merge: Resources = knobs("the last job", Resources)

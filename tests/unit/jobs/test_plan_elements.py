@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.plan import AFTER_ANY, AFTER_OK, MERGE, Need, full_need, group_shards, plan_elements
+from jobs.plan import AFTER_ANY, AFTER_OK, MERGE, PREPARE, Need, full_need, group_shards, plan_elements
 from jobs.schedule import Schedule, State
 
 ROOT = Path("/runs/a b")
@@ -78,3 +78,25 @@ def test_stopping_starts_nothing_more(experiment) -> None:
     assert schedule.ready() == [] and not schedule.is_over
     schedule.end("train/r4", State.STOPPED)
     assert schedule.is_over
+
+
+def on_slurm(one, **data):
+    cluster = one.config.cluster.model_copy(update={"scheduler": "slurm"})
+    return one.config.model_copy(update={"cluster": cluster, "data": one.config.data.model_copy(update=data)})
+
+
+def test_on_a_cluster_the_token_cache_is_filled_before_any_training(experiment) -> None:
+    one = experiment()
+    parallel = {cell.id: cell.config.parallel for cell in one.cells}.__getitem__
+    elements = plan_elements(ROOT, on_slurm(one), full_need(one.cells, 4), parallel)
+    first, after = elements[0], {element.id: element.after for element in elements}
+    assert (first.id, first.argv, first.resources.gpus) == (PREPARE, ("data", "build", "/runs/a b"), 0)
+    assert after["train/r4"] == after["train/r8"] == (PREPARE,) and after["predict/baseline/0-1"] == ()
+    schedule = Schedule(elements)
+    assert [element.id for element in schedule.ready()] == [PREPARE, "predict/baseline/0-1", "predict/baseline/2-3"]
+    schedule.end(PREPARE, State.FAILED)
+    assert schedule.states["train/r4"] is schedule.states["predict/r8/2-3"] is State.SKIPPED
+    trained = plan_elements(ROOT, on_slurm(one), Need((), {"r4": (0,)}, merge=True), parallel)
+    assert PREPARE not in [element.id for element in trained], "nothing is left that would read it"
+    uncached = plan_elements(ROOT, on_slurm(one, cache=False), full_need(one.cells, 4), parallel)
+    assert uncached[0].id == "train/r4" and uncached[0].after == ()

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,21 @@ def test_a_failure_is_told_with_its_reason(make_run, says) -> None:
     assert (row.state, row.attempt) == ("failed", 1) and "data" in row.note, (
         "a rerun's range speaks for the one it lies in"
     )
+
+
+def test_the_job_that_fills_the_token_cache_has_its_row(make_run, says) -> None:
+    run = make_run(sweep={}, predict={"num_shards": 1, "baseline": False})
+    cluster = run.config.cluster.model_copy(update={"scheduler": "slurm"})
+    run = replace(run, config=run.config.model_copy(update={"cluster": cluster}))
+    assert states(run) == dict.fromkeys(("prepare", "train/main", "predict/main/0-0", "merge"), "missing")
+    says(run, "prepare", unit="records")
+    assert states(run)["prepare"] == "running"
+    ending = {"element": "prepare", "attempt": 1, "exit_code": 0, "restarts": 0, "stopped": "", "seconds": 1.0}
+    attempt = new_attempt(run.paths)
+    write_json(attempt.ending("prepare"), ending)
+    assert states(run)["prepare"] == "done"
+    write_json(attempt.ending("prepare"), {**ending, "exit_code": 65})
+    assert states(run)["prepare"] == "failed"
 
 
 def test_status_command(make_run, says, capsys) -> None:
