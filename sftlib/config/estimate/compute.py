@@ -1,0 +1,38 @@
+"""Arithmetic of a training and the time that it takes: floating-point operations a token, device hours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sftlib.config.estimate.devices import QUANTISED_SHARE, TYPICAL_SHARE, Device
+from sftlib.config.estimate.memory import trainable_parameters
+from sftlib.config.estimate.shape import ModelShape
+from sftlib.config.tree import SFTConfig
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is computed: all tokens of the training, the positions with logits among them, and a row's mean length."""
+
+    tokens: float
+    positions: float
+    mean_length: float
+
+
+def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
+    """Operations of a training, counted as 2 a weight and token: forward, the gradients of activations, and those of
+    what is trained. Recomputation is not counted as work done, so that checkpointing lowers the share of the peak."""
+    matrices = shape.layers * shape.active_layer_size
+    head = shape.vocab * shape.hidden
+    attention = 2 * shape.layers * shape.query * work.mean_length  # 2 products, causal: half of them
+    passes = 2 if config.lora.enabled else 3
+    base = 2 * passes * (work.tokens * (matrices + attention) + work.positions * head)
+    if not config.lora.enabled:
+        return base
+    return base + 6 * work.tokens * trainable_parameters(config, shape)
+
+
+def expected_rate(config: SFTConfig, device: Device) -> float:
+    """Operations a second that LoRA training reaches on a device, before anything was measured there."""
+    share = TYPICAL_SHARE * (QUANTISED_SHARE if config.model.quantization.kind != "none" else 1)
+    return device.peak_flops * share * (0.75 if config.train.gradient_checkpointing else 1)
