@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from jobs.commands.options import add_experiment, add_json, load
+from jobs.estimate import Estimate, estimate_lines, estimates
 from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
 from jobs.proposal import Proposal, propose, split_counts
 from jobs.tables import number, pairs, plural, shorten, shown, table
@@ -38,11 +40,18 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({"problems": [problem.as_json() for problem in error.problems]}, indent=2))
         raise
-    print(json.dumps(proposal.to_json(), indent=2) if args.json else "\n".join(plan_lines(proposal)))
+    found = estimates(proposal, args.runs_dir)
+    print(json.dumps(_json(proposal, found), indent=2) if args.json else "\n".join(plan_lines(proposal, found)))
     return DONE
 
 
-def plan_lines(proposal: Proposal) -> list[str]:
+def _json(proposal: Proposal, found: list[Estimate]) -> dict[str, Any]:
+    by_cell = {estimate.cell: estimate.to_json() for estimate in found}
+    plan = proposal.to_json()
+    return {**plan, "cells": [{**cell, "estimate": by_cell.get(cell["id"])} for cell in plan["cells"]]}
+
+
+def plan_lines(proposal: Proposal, found: list[Estimate]) -> list[str]:
     """The plan as one page."""
     return [
         *_head(proposal),
@@ -50,6 +59,7 @@ def plan_lines(proposal: Proposal) -> list[str]:
         "cells",
         *_cells(proposal),
         "",
+        *_estimate(found),
         "elements",
         *_elements(proposal),
         "",
@@ -103,6 +113,10 @@ def _cell(proposal: Proposal, cell: Cell) -> list[str]:
     return [
         cell.id, shorten(overrides, 48), number(effective_batch(cell.config)), at_most + number(proposal.steps(cell)),
     ]  # fmt: skip
+
+
+def _estimate(found: list[Estimate]) -> list[str]:
+    return ["estimate of training", *estimate_lines(found), ""] if found else []
 
 
 def _elements(proposal: Proposal) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import sftlib
 from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_text
+from sftlib.artifacts.host import cpu_model
 
 
 def submission_receipt(experiment: Path) -> dict[str, Any]:
@@ -68,15 +69,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "executable": Path(sys.executable).name,
         "platform": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
     }
-
-
-def _cpu_model() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)

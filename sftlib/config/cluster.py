@@ -32,6 +32,9 @@ class ClusterSection(Section):
     constraint: str | None = knob(None, "Slurm node features")
     gpu_request: str = knob("gpus-per-node={n}", "how devices are asked for: gpus-per-node={n}, gres=gpu:a100:{n}, ...")
     prepare: Resources = knobs("the job that fills the token cache before any training; needs no device", Resources)
+    device: str | None = knob(
+        None, "device of the nodes, for estimates of memory and time: a100-80, h100, h200, mi300x, ..."
+    )
     train: Resources = knobs("an element of the training array", Resources)
     predict: Resources = knobs("an element of a prediction array", Resources)
     merge: Resources = knobs("the last job", Resources)

@@ -26,25 +26,29 @@ class MetricsCallback(SFTCallback):
 
     def __init__(self, metrics: Path, progress: ProgressFile) -> None:
         self.metrics, self.progress = metrics, progress
-        self._started, self._tokens = 0.0, 0
+        self.stepping_s = 0.0  # in optimiser steps; evaluations and checkpoints are not training
+        self._began = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Before the first step, after a checkpoint was loaded."""
-        self._started = time.time()
         self.progress.update(state="running", done=state.global_step, total=state.max_steps)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Before the first of the batches that make an optimiser step."""
+        self._began = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After each optimiser step."""
+        self.stepping_s += time.perf_counter() - self._began
         self.progress.update(done=state.global_step, total=state.max_steps)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """When the trainer reports: every logging_steps, and after each evaluation."""
         if not state.is_world_process_zero or not logs:
             return
-        seconds = time.time() - self._started
         line = {"step": state.global_step, "time": round(time.time(), 3), **{k: _plain(v) for k, v in logs.items()}}
-        if "num_tokens" in logs and seconds > 0:
-            line["tokens_per_s"] = round(float(logs["num_tokens"]) / seconds, 1)
+        if "num_tokens" in logs and self.stepping_s > 0:
+            line["tokens_per_s"] = round(float(logs["num_tokens"]) / self.stepping_s, 1)
         append_line(self.metrics, json.dumps(line))
         if "loss" in logs:
             self.progress.update(loss=round(float(logs["loss"]), 4), tokens_per_s=line.get("tokens_per_s"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sftlib.config.estimate.devices import QUANTISED_SHARE, TYPICAL_SHARE, Device
 from sftlib.config.estimate.memory import trainable_parameters
@@ -30,6 +31,14 @@ def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
     if not config.lora.enabled:
         return base
     return base + 6 * work.tokens * trainable_parameters(config, shape)
+
+
+def kind_of(config: SFTConfig) -> dict[str, Any]:
+    """What must be equal for two trainings to reach the same rate on a device, roughly."""
+    return {
+        "quantization": config.model.quantization.kind, "strategy": config.parallel.strategy,
+        "checkpointing": config.train.gradient_checkpointing, "threads": config.train.threads,
+    }  # fmt: skip
 
 
 def expected_rate(config: SFTConfig, device: Device) -> float:

@@ -76,7 +76,7 @@ def training_memory(config: SFTConfig, shape: ModelShape, load: Load, numbers: N
     lora, strategy, ranks = config.lora, config.parallel.strategy, config.parallel.world_size
     weights = _weights_bytes(config, shape, numbers)
     adapter = trainable_parameters(config, shape)
-    adapter_bytes = 4 * adapter if lora.enabled else 0
+    adapter_bytes = 4.0 * adapter if lora.enabled else 0.0
     if strategy in _SHARDS_WEIGHTS:
         gathered = shape.layer_size * numbers.base + (shape.other_size * numbers.base if not shape.is_tied else 0)
         weights, adapter_bytes = weights / ranks + gathered, adapter_bytes / ranks
@@ -96,7 +96,9 @@ def trainable_parameters(config: SFTConfig, shape: ModelShape) -> int:
     """Parameters that the optimiser changes."""
     if not config.lora.enabled:
         return shape.parameters
-    whole = sum(shape.vocab * shape.hidden for name in config.lora.modules_to_save if name in ("lm_head", "embed_tokens"))
+    whole = sum(
+        shape.vocab * shape.hidden for name in config.lora.modules_to_save if name in ("lm_head", "embed_tokens")
+    )
     return shape.adapter_size(config.lora.target_modules, config.lora.r) + whole
 
 

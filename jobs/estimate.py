@@ -1,0 +1,170 @@
+"""What each cell's training will need of a device, in memory and time: a proposal comes in, figures with their error go out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs import machine
+from jobs.proposal import Proposal
+from jobs.tables import duration, table
+from sftlib.artifacts.host import cpu_model, has_cpu_bfloat16
+from sftlib.config.cells import Cell
+from sftlib.config.estimate.compute import Work, expected_rate, flops, kind_of
+from sftlib.config.estimate.devices import Device, device_named
+from sftlib.config.estimate.history import Measured, measured_rate
+from sftlib.config.estimate.lengths import Lengths, estimate_lengths
+from sftlib.config.estimate.memory import Load, Memory, numbers_of, training_memory
+from sftlib.config.estimate.shape import ModelShape, find_shape
+from sftlib.config.steps import effective_batch
+from sftlib.config.tree import SFTConfig
+
+_ROOM = 0.95  # of a device's memory: what fragmentation leaves
+_NO_HISTORY_ERROR = 0.5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One training on its devices."""
+
+    cell: str
+    memory: Memory
+    tokens: int
+    seconds: float | None
+    error: float  # of the seconds, as a share
+    device: Device | None
+    devices: int
+    measured: int  # earlier trainings that the time rests on
+
+    @property
+    def fits(self) -> bool | None:
+        return None if self.device is None else self.memory.total <= _ROOM * self.device.memory_gb
+
+    @property
+    def device_hours(self) -> float | None:
+        return None if self.seconds is None else self.seconds * self.devices / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "memory_gb": self.memory.to_json(), "fits": self.fits, "device": self.device and self.device.name,
+            "tokens": self.tokens, "seconds": self.seconds and round(self.seconds), "error": round(self.error, 3),
+            "device_hours": self.device_hours and round(self.device_hours, 3), "measured_trainings": self.measured,
+        }  # fmt: skip
+
+
+def estimates(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
+    """One for each cell that is trained; none where the model's config.json is not on this machine."""
+    found = [_estimate(proposal, cell, runs_dir) for cell in proposal.experiment.cells if not cell.is_baseline]
+    return [estimate for estimate in found if estimate is not None]
+
+
+def _estimate(proposal: Proposal, cell: Cell, runs_dir: Path) -> Estimate | None:
+    config = cell.config
+    shape, lengths = find_shape(config), _lengths(proposal, config)
+    if shape is None or lengths is None:
+        return None
+    device, name = _device(config)
+    numbers = numbers_of(config, on_gpu=device is not None, has_bfloat16=device is not None or has_cpu_bfloat16())
+    memory = training_memory(config, shape, _load(config, lengths), numbers, on_gpu=device is not None)
+    rows = proposal.steps(cell) * effective_batch(config)
+    if config.train.max_steps is None and config.train.packing:
+        rows = round(config.train.epochs * proposal.sizes["train"])  # records, however many share a row
+    tokens = round(rows * lengths.mean)
+    history = measured_rate(runs_dir, name, kind_of(config))
+    seconds = _seconds(config, shape, lengths, tokens, device, history)
+    error = history.spread if history and history.count > 1 else _NO_HISTORY_ERROR
+    return Estimate(
+        cell.id, memory, tokens, seconds, error, device, config.parallel.world_size, history.count if history else 0
+    )
+
+
+def _lengths(proposal: Proposal, config: SFTConfig) -> Lengths | None:
+    split = proposal.splits.get("train")
+    return estimate_lengths(config, split.records, split.format) if split else None
+
+
+def _device(config: SFTConfig) -> tuple[Device | None, str]:
+    """The device that trains, and the name under which summaries keep it."""
+    if config.cluster.device is not None:
+        return device_named(config.cluster.device), config.cluster.device
+    printed = machine.device_names() if config.cluster.scheduler == "local" and machine.devices() else []
+    if printed:
+        device = device_named(printed[0].partition(",")[0])
+        return device, device.name if device else printed[0].partition(",")[0].strip()
+    return None, cpu_model() or "cpu"
+
+
+def _load(config: SFTConfig, lengths: Lengths) -> Load:
+    train = config.train
+    length = (
+        train.max_length if train.packing else min(train.max_length, _rounded(lengths.longest, train.pad_to_multiple))
+    )
+    rows = train.batch_size
+    share = 1.0 if train.loss_on == "all" else min(1.0, lengths.mean_answer / lengths.mean)
+    positions = (
+        rows * length * share
+        if train.packing
+        else rows * length
+        if train.loss_on == "all"
+        else rows * 2 * lengths.mean_answer
+    )
+    return Load(rows * length, round(min(positions, rows * length)), length)
+
+
+def _rounded(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _seconds(
+    config: SFTConfig, shape: ModelShape, lengths: Lengths, tokens: int, device: Device | None, history: Measured | None
+) -> float | None:
+    """None on a device that nothing is known of."""
+    if history is None and device is None:
+        return None
+    rate = history.rate if history else expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
+    share = 1.0 if config.train.loss_on == "all" else lengths.mean_answer / lengths.mean
+    work = Work(tokens, tokens * share, lengths.mean)
+    return flops(config, shape, work) / rate / config.parallel.world_size
+
+
+def estimate_lines(found: list[Estimate]) -> list[str]:
+    """A table of memory and time, cells that need the same on one line, and what the figures rest on."""
+    if not found:
+        return []
+    grouped: dict[str, list[Estimate]] = {}
+    for estimate in found:
+        grouped.setdefault(json.dumps(estimate.to_json(), sort_keys=True), []).append(estimate)
+    rows = [_row(group) for group in grouped.values()]
+    head = ["cells", "weights", "adapter", "activations", "logits", "GB a device", "tokens", "time", "device hours"]
+    return [*table(head, rows, "<>>>>>>>>"), *_notes(found)]
+
+
+def _row(group: list[Estimate]) -> list[str]:
+    first, memory = group[0], group[0].memory
+    names = first.cell if len(group) == 1 else f"{first.cell} and {len(group) - 1} more"
+    adapter = memory.adapter + memory.gradients + memory.optimiser
+    hours = f"{first.device_hours * len(group):.2f}" if first.device_hours is not None else "-"
+    total = f"{memory.total:.1f}" + (f" of {first.device.memory_gb:g}" if first.device else "")
+    return [
+        names, f"{memory.weights:.1f}", f"{adapter:.1f}", f"{memory.activations + memory.workspace:.1f}",
+        f"{memory.logits:.1f}", total, f"{first.tokens:,}", duration(first.seconds) or "-", hours,
+    ]  # fmt: skip
+
+
+def _notes(found: list[Estimate]) -> list[str]:
+    notes = []
+    most = max(found, key=lambda estimate: estimate.memory.total)
+    if any(estimate.fits is False for estimate in found):
+        notes.append(
+            f"  {most.cell} does not fit: lower train.batch_size or train.max_length, set train.gradient_checkpointing, "
+            "or model.quantization.kind nf4"
+        )
+    if most.seconds is None:
+        notes.append("  time: nothing was trained on this device yet; `cluster.device` names a GPU to plan for")
+    elif most.measured:
+        notes.append(f"  time: as {most.measured} earlier trainings here ran, give or take {most.error:.0%}")
+    else:
+        notes.append("  time: from a typical share of the device's peak; may be off by half until a training ran on it")
+    return [*notes, "  tokens: from characters, four to a token"]

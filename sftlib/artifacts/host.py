@@ -1,0 +1,27 @@
+"""What the kernel says of this machine's processor."""
+
+from __future__ import annotations
+
+import platform
+import re
+from functools import cache
+from pathlib import Path
+
+
+def cpu_model() -> str | None:
+    """The processor's name."""
+    found = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    return found.group(1).strip() if found else platform.processor() or None
+
+
+def has_cpu_bfloat16() -> bool:
+    """Whether it multiplies matrices of bfloat16 in hardware."""
+    return "avx512_bf16" in _cpuinfo() or "amx_bf16" in _cpuinfo()
+
+
+@cache
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""

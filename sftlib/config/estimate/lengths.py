@@ -1,0 +1,87 @@
+"""How long rows will be, before any tokenizer is loaded: characters of records and prompt, four to a token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sftlib.config.tree import SFTConfig
+
+CHARACTERS_A_TOKEN = 4.0
+_TURN_TOKENS = 5  # what a chat template puts around a turn
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the records of a split, as far as their characters tell."""
+
+    mean: float
+    longest: int
+    mean_answer: float
+
+
+def estimate_lengths(config: SFTConfig, records: Iterable[Any], data_format: str) -> Lengths | None:
+    """Lengths of rows made from these records; None where there is none."""
+    counted = [_row(record.fields, config, data_format) for record in records]
+    if not counted:
+        return None
+    limit = config.train.max_length
+    totals = [min(limit, asked + answer) for asked, answer in counted]
+    return Lengths(sum(totals) / len(totals), max(totals), sum(answer for _, answer in counted) / len(counted))
+
+
+def _row(fields: dict[str, Any], config: SFTConfig, data_format: str) -> tuple[int, int]:
+    """(prompt tokens, answer tokens) of one record."""
+    asked, answer = _CHARACTERS.get(data_format, _of_text)(fields, config)
+    asked += len(config.prompt.system or "")
+    return _tokens(asked) + 2 * _TURN_TOKENS, _tokens(answer) + 1
+
+
+def _tokens(characters: int) -> int:
+    return round(characters / CHARACTERS_A_TOKEN)
+
+
+def _of_text(fields: dict[str, Any], config: SFTConfig) -> tuple[int, int]:
+    return 0, _characters(fields.get(config.data.text_column))
+
+
+def _of_label(fields: dict[str, Any], config: SFTConfig) -> tuple[int, int]:
+    around = len((config.prompt.user or "{text}").replace("{text}", ""))
+    object_ = len(config.task.json_key) + 8 if config.task.target == "json" else 0
+    return around + _characters(fields.get(config.data.text_column)), object_ + _characters(
+        fields.get(config.data.label_column)
+    )
+
+
+def _of_columns(fields: dict[str, Any], config: SFTConfig) -> tuple[int, int]:
+    data = config.data
+    asked = _characters(fields.get(data.instruction_column)) + _characters(fields.get(data.input_column or ""))
+    return asked, _characters(fields.get(data.output_column))
+
+
+def _of_pair(fields: dict[str, Any], config: SFTConfig) -> tuple[int, int]:
+    return _characters(fields.get(config.data.prompt_column)), _characters(fields.get(config.data.completion_column))
+
+
+def _of_turns(fields: dict[str, Any], config: SFTConfig) -> tuple[int, int]:
+    turns = fields.get(config.data.messages_column) or fields.get(config.data.conversations_column) or []
+    sizes = [_characters(turn) for turn in turns]
+    return sum(sizes[:-1]) + 16 * len(sizes), sizes[-1] if sizes else 0
+
+
+def _characters(value: Any) -> int:
+    """Of a text, or of the texts in turns."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list):
+        return sum(_characters(item) for item in value)
+    if isinstance(value, dict):
+        return _characters(value.get("content", value.get("value")))
+    return 0
+
+
+_CHARACTERS = {
+    "labelled": _of_label, "alpaca": _of_columns, "columns": _of_columns, "prompt_completion": _of_pair,
+    "messages": _of_turns, "sharegpt": _of_turns,
+}  # fmt: skip
