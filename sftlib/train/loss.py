@@ -19,6 +19,11 @@ from sftlib.data.rendering import IGNORED
 class SupervisedTrainer(trl.SFTTrainer):
     """trl.SFTTrainer whose loss looks at `logits_to_keep`."""
 
+    @property
+    def trained_tokens(self) -> float:
+        """Tokens of all ranks since this process began; what was trained before a resume is not among them."""
+        return float(self._total_train_tokens)
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:

@@ -32,6 +32,7 @@ from sftlib.train.adapter import check_targets, lora_config, model_card, publish
 from sftlib.train.arguments import training_arguments
 from sftlib.train.callbacks import CheckpointCallback, MetricsCallback, SFTCallback, last_checkpoint
 from sftlib.train.loss import SupervisedTrainer
+from sftlib.train.performance import performance
 
 SUMMARY_VERSION = 1
 
@@ -66,7 +67,8 @@ class SFTTrainer:
         started = time.time()
         metrics = self._run(trainer)
         record = self._save(trainer, metrics)
-        return self._summarise(metrics, record, rows, time.time() - started)
+        seconds = time.time() - started
+        return self._summarise(metrics, record, rows, seconds, self._performance(trainer, rows))
 
     def _load_template(self) -> None:
         self.tokenizer = load_tokenizer(self.config)
@@ -95,7 +97,8 @@ class SFTTrainer:
     def _create_training_args(self, num_rows: int, *, has_validation: bool) -> trl.SFTConfig:
         return training_arguments(self.config, self.cell.checkpoints, num_rows, has_validation=has_validation)
 
-    def _create_trl_trainer(self, model: Any, rows: Rows, validation: Rows | None) -> trl.SFTTrainer:
+    def _create_trl_trainer(self, model: Any, rows: Rows, validation: Rows | None) -> SupervisedTrainer:
+        self.metering = MetricsCallback(self.cell.metrics, self.progress)
         self.checkpointing = CheckpointCallback()
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.cell.tensorboard)
         self._forget_later_metrics()
@@ -107,7 +110,7 @@ class SFTTrainer:
             processing_class=self.tokenizer,
             data_collator=self._collator(),
             peft_config=lora_config(self.config),
-            callbacks=[MetricsCallback(self.cell.metrics, self.progress), self.checkpointing, *self.callbacks],
+            callbacks=[self.metering, self.checkpointing, *self.callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
         return trainer
@@ -151,8 +154,12 @@ class SFTTrainer:
         card = model_card(self.config, self.cell.name, metrics.get("train_loss"))
         return publish_adapter(trainer.accelerator.unwrap_model(trainer.model), self.tokenizer, self.cell, facts, card)
 
+    def _performance(self, trainer: SupervisedTrainer, rows: Rows) -> dict[str, Any]:
+        model: Any = trainer.model
+        return performance(self.config, model.config, rows, trainer.trained_tokens, self.metering.stepping_s)
+
     def _summarise(
-        self, metrics: dict[str, float], record: AdapterRecord, rows: Rows, seconds: float
+        self, metrics: dict[str, float], record: AdapterRecord, rows: Rows, seconds: float, took: dict[str, Any]
     ) -> dict[str, Any]:
         summary = {
             "schema_version": SUMMARY_VERSION,
@@ -165,6 +172,7 @@ class SFTTrainer:
             "supervised_tokens": rows.supervised_tokens,
             "train_loss": metrics.get("train_loss"),
             "seconds": round(seconds, 2),
+            "performance": took,
             "receipt": stage_receipt(),
         }
         write_json(self.cell.summary, summary)

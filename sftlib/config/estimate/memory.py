@@ -78,7 +78,7 @@ def training_memory(config: SFTConfig, shape: ModelShape, load: Load, numbers: N
     adapter = trainable_parameters(config, shape)
     adapter_bytes = 4.0 * adapter if lora.enabled else 0.0
     if strategy in _SHARDS_WEIGHTS:
-        gathered = shape.layer_size * numbers.base + (shape.other_size * numbers.base if not shape.is_tied else 0)
+        gathered = (shape.layer_size + shape.other_size) * numbers.base  # a layer; embeddings and head stay
         weights, adapter_bytes = weights / ranks + gathered, adapter_bytes / ranks
     width = 4 if lora.enabled else numbers.base
     gradients = adapter * width / (ranks if strategy in _SHARDS_GRADIENTS else 1)

@@ -88,3 +88,11 @@ def test_what_cannot_be_trained_is_named(tiny_model: Path, tmp_path: Path) -> No
         trainer(tmp_path, tiny_model, "a", ["lora.target_modules=[q_proj, x_proj]"]).train()
     with pytest.raises(DataError, match="longer than train"):
         trainer(tmp_path, tiny_model, "b", ["train.max_length=8"]).train()
+
+
+def test_a_summary_says_what_the_training_took(tiny_model: Path, tmp_path: Path) -> None:
+    done = trainer(tmp_path, tiny_model, "out").train()
+    took = done["performance"]
+    assert took["tokens"] > 0 and took["tokens_per_s"] > took["supervised_tokens_per_s"] > 0
+    assert took["flops"] > 4 * took["tokens"] and took["peak_memory_gb"] > 0.05 and took["device_hours"] > 0
+    assert took["mfu"] is None  # no peak is stated for a CPU

@@ -1,0 +1,137 @@
+"""The planner's arithmetic: published models' sizes, what sharding and quantisation change, what history tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sftlib.config.estimate.compute import Work, flops, kind_of
+from sftlib.config.estimate.devices import device_named
+from sftlib.config.estimate.history import measured_rate
+from sftlib.config.estimate.lengths import estimate_lengths
+from sftlib.config.estimate.memory import Load, numbers_of, training_memory
+from sftlib.config.estimate.shape import shape_of
+from sftlib.config.tree import SFTConfig
+
+LLAMA_8B = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False,
+}  # fmt: skip
+GPT_OSS_20B = {
+    "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880, "num_hidden_layers": 24, "head_dim": 64,
+    "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 201088, "num_local_experts": 32,
+    "num_experts_per_tok": 4, "tie_word_embeddings": False,
+}  # fmt: skip
+QWEN3_06B = {
+    "model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "head_dim": 128,
+    "num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 151936, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+LOAD = Load(4096, 400, 4096)
+
+
+def config(**sections) -> SFTConfig:
+    return SFTConfig.model_validate({"name": "x", **sections})
+
+
+def memory(values: dict, load: Load = LOAD, **sections):
+    chosen = config(**sections)
+    shape = shape_of(values)
+    return training_memory(chosen, shape, load, numbers_of(chosen, on_gpu=True), on_gpu=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "billions"), [(LLAMA_8B, 8.030), (GPT_OSS_20B, 20.91), (QWEN3_06B, 0.596)]
+)  # as published
+def test_parameters_are_those_of_the_published_models(values: dict, billions: float) -> None:
+    assert shape_of(values).parameters / 1e9 == pytest.approx(billions, rel=2e-3)
+
+
+def test_targets_are_matched_as_peft_does() -> None:
+    shape = shape_of(LLAMA_8B)
+    # PEFT prints 41,943,040 trainable parameters for r=16 on all linear modules of this model, 6,815,744 on q and v.
+    assert shape.adapter_size("all-linear", 16) == 41_943_040
+    assert shape.adapter_size(["q_proj", "v_proj"], 16) == 6_815_744
+    assert shape.adapter_size(r".*\.mlp\.down_proj", 16) == 32 * 16 * (14336 + 4096)
+
+
+def test_an_unknown_architecture_has_no_shape() -> None:
+    assert shape_of({"model_type": "gpt2", "n_embd": 768}) is None
+    assert shape_of({"text_config": LLAMA_8B}) == shape_of(LLAMA_8B)
+
+
+def test_quantisation_and_sharding_take_from_the_weights() -> None:
+    lora = {"r": 16, "target_modules": "all-linear"}
+    plain = memory(LLAMA_8B, lora=lora)
+    nf4 = memory(LLAMA_8B, lora=lora, model={"quantization": {"kind": "nf4"}})
+    assert plain.weights == pytest.approx(16.06, rel=0.01)
+    assert 5.0 < nf4.weights < 6.0  # 7.0e9 weights of half a byte and their scales, 1.05e9 of two
+    parallel = {"strategy": "fsdp", "gpus_per_node": 8}
+    sharded = memory(LLAMA_8B, lora=lora, parallel=parallel)
+    # An eighth of all, one layer gathered, embeddings and head gathered for the whole step.
+    assert sharded.weights == pytest.approx(16.06 / 8 + 0.44 + 2.10, rel=0.01)
+    assert sharded.optimiser == pytest.approx(plain.optimiser / 8)
+    zero1 = memory(LLAMA_8B, lora=lora, parallel={**parallel, "strategy": "zero1"})
+    assert zero1.weights == plain.weights and zero1.gradients == plain.gradients
+    assert zero1.optimiser == pytest.approx(plain.optimiser / 8)
+
+
+def test_checkpointing_and_batches_change_the_activations() -> None:
+    lora = {"r": 16, "target_modules": "all-linear"}
+    kept = memory(LLAMA_8B, lora=lora).activations
+    recomputed = memory(LLAMA_8B, lora=lora, train={"gradient_checkpointing": True}).activations
+    assert recomputed < kept / 10
+    assert memory(LLAMA_8B, Load(8192, 400, 4096), lora=lora).activations == pytest.approx(2 * kept)
+
+
+def test_a_moe_token_meets_its_own_experts_only() -> None:
+    shape = shape_of(GPT_OSS_20B)
+    work = Work(tokens=1e6, positions=0, mean_length=1)
+    a_token = flops(config(lora={"r": 8}), shape, work) / 1e6
+    assert a_token == pytest.approx(
+        4 * 24 * shape.active_layer_size, rel=0.01
+    )  # forward and the gradients of activations
+    assert shape.active_layer_size < shape.layer_size / 4
+
+
+@pytest.mark.parametrize(
+    ("printed", "name"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "a100-80"), ("NVIDIA A100-PCIE-40GB", "a100-40"), ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", "h100-pcie"), ("NVIDIA H200", "h200"), ("Tesla V100-SXM2-32GB", "v100-32"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"), ("AMD Instinct MI300X", "mi300x"), ("mi250x", "mi250x"),
+        ("NVIDIA A10", "a10"), ("NVIDIA A40", "a40"),
+    ],
+)  # fmt: skip
+def test_devices_are_known_by_what_their_tools_print(printed: str, name: str) -> None:
+    assert device_named(printed).name == name
+
+
+def test_an_unknown_device_is_none() -> None:
+    assert device_named("NVIDIA T4") is None
+
+
+def test_lengths_come_from_characters() -> None:
+    class Record:
+        fields = {"text": "x" * 400, "label": "hate"}  # noqa: RUF012
+
+    chosen = config(prompt={"system": "s" * 200, "user": "Text: {text}"}, train={"max_length": 100})
+    lengths = estimate_lengths(chosen, [Record()], "labelled")
+    assert lengths.longest == 100  # 600 characters and more are cut at max_length
+    assert estimate_lengths(chosen, [], "labelled") is None
+
+
+def test_history_is_read_from_summaries_of_the_same_kind(tmp_path: Path) -> None:
+    kind = kind_of(config())
+    for index, (rate, device) in enumerate([(100.0, "cpu-x"), (110.0, "cpu-x"), (120.0, "cpu-x"), (9.0, "other")]):
+        folder = tmp_path / "run" / "cells" / f"c{index}"
+        folder.mkdir(parents=True)
+        performance = {"device": device, "kind": kind, "flops_per_s": rate}
+        (folder / "summary.json").write_text(json.dumps({"performance": performance}))
+    (tmp_path / "run" / "cells" / "c0" / "summary.json.tmp").write_text("{")
+    found = measured_rate(tmp_path, "cpu-x", kind)
+    assert found is not None and (found.rate, found.count) == (110.0, 3) and 0 < found.spread < 0.2
+    assert measured_rate(tmp_path, "cpu-x", {**kind, "quantization": "nf4"}) is None
