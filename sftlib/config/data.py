@@ -67,6 +67,9 @@ class DataSection(Section):
     messages_column: str = knob("messages", "field with the messages (format messages)")
     conversations_column: str = knob("conversations", "field with the turns (format sharegpt)")
     formatting_func: str | None = knob(None, "import path module:function that turns a record into text or messages")
+    text_is_rendered: bool = knob(
+        False, "texts (format text, formatting_func) hold the template's own control tokens: read them as such"
+    )
     streaming: bool = knob(False, "read records as they are needed instead of all at once; for millions of records")
     workers: int = knob(0, "processes that tokenise; 0: one per core", ge=0)
     cache: bool = knob(True, "keep tokenised records in a cache that is keyed by content")
@@ -77,6 +80,14 @@ class PromptSection(Section):
 
     template: Template = knob("auto", "chat template; auto takes the tokenizer's own where it has one")
     template_file: str | None = knob(None, "your own Jinja chat template")
+    template_arguments: dict[str, str | int | float | bool] = knobs(
+        "further variables of the chat template, such as enable_thinking: false or reasoning_effort: low"
+    )
+    date: str = knob(
+        "2025-01-01",
+        "the day that a template prints as today's (YYYY-MM-DD); fixed, so that training and prediction agree",
+        pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$",
+    )
     strategy_file: str | None = knob(None, "JSON file with strategies: a path, or a name in configs/prompts")
     strategy: str | None = knob(None, "name of the strategy in strategy_file")
     system: str | None = knob(None, "system prompt; overrides the strategy's")

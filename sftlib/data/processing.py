@@ -23,18 +23,12 @@ class SFTDatasetProcessor:
     def rows(self, split: Split) -> Rows:
         """The rows of a split; what is longer than train.max_length is treated as train.overlong says."""
         samples = samples_of(split, self.config)
-        rendered = [self._supervised(sample) for sample in samples]
+        rendered = self.renderer.rows(samples)
         limit = self.config.train.max_length
         long = [sample for sample, row in zip(samples, rendered, strict=True) if len(row.ids) > limit]
         if not long:
             return Rows.of(rendered, dict(split.dropped))
         return self._shortened(rendered, long, split)
-
-    def _supervised(self, sample: Sample) -> TrainingRow:
-        row = self.renderer.row(sample)
-        if self.config.train.loss_on == "all":
-            return TrainingRow(row.ids, list(row.ids))
-        return row
 
     def _shortened(self, rendered: list[TrainingRow], long: list[Sample], split: Split) -> Rows:
         limit, policy = self.config.train.max_length, self.config.train.overlong

@@ -1,20 +1,23 @@
 """The one renderer: a sample's prompt as text and token ids, and for training the completion behind it.
 
 Training and prediction call the same function, so that a prompt cannot differ between them; the fingerprint of what
-it renders travels with the adapter and with each shard.
+it renders travels with the adapter and with each shard. Labels come from structure, never from searching a marker.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.config.tree import SFTConfig
-from sftlib.data.samples import Sample
+from sftlib.data.control_tokens import ControlTokens, TextEncoder
+from sftlib.data.frames import Frame, Span, measure_frame
+from sftlib.data.samples import Message, Sample, format_of_training_data
 from sftlib.data.templates import ChatTemplate, TemplateRegistry
-from sftlib.errors import DataError
+from sftlib.errors import DataError, InputError
 
 IGNORED = -100  # the label that no loss counts
 _PROBES = ("A first probe.", "Zweite Probe: naïve façade 🙂", "{braces} ### Output\n<|im_end|>")
@@ -30,63 +33,203 @@ class Prompt:
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """Prompt and completion in one row; labels are IGNORED over the prompt."""
+    """Prompt and completion in one row; labels are IGNORED where nothing is learnt."""
 
     ids: list[int]
     labels: list[int]
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """One sample as text, with the record's control tokens marked."""
+
+    prompt: str
+    completion: str
+    spans: list[Span]  # earlier answers within the prompt that are learnt too
 
 
 class Renderer:
     """Renders samples with one tokenizer and one template."""
 
     def __init__(self, config: SFTConfig, tokenizer: Any) -> None:
+        if tokenizer.eos_token is None:
+            raise InputError(f"{type(tokenizer).__name__} has no end-of-text token: an answer would never end")
         self.config, self.tokenizer = config, tokenizer
-        self.template: ChatTemplate = TemplateRegistry.choose(config.prompt, tokenizer)
+        self.template: ChatTemplate = TemplateRegistry.choose(
+            config.prompt, tokenizer, lambda: format_of_training_data(config)
+        )
+        self.control = ControlTokens(tokenizer, self.template.source)
+        self.encoder = TextEncoder(self.control)
+        self.frame: Frame = measure_frame(self.template, self.control)
+        self._begin = tokenizer.bos_token if _begins_texts(tokenizer) else ""
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """The tokens at which an answer ends: the template's end of turn, and the end of text."""
+        return sorted({self.tokenizer.convert_tokens_to_ids(token) for token in self._endings()})
+
+    def _endings(self) -> set[str]:
+        ending = self.frame.ending.strip()
+        return {self.tokenizer.eos_token} | ({ending} if ending in self.control.special else set())
 
     def prompt(self, sample: Sample) -> Prompt:
-        text = self.template.render(self.tokenizer, sample.messages, add_generation_prompt=True)
-        return Prompt(text, self._ids(text))
+        return self.prompts([sample])[0]
+
+    def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
+        """What `prompt` gives, for many at once."""
+        texts = [self._prompt_text(sample) for sample in samples]
+        return [
+            Prompt(self.control.unguard(text), ids) for text, ids in zip(texts, self.encoder.ids(texts), strict=True)
+        ]
 
     def row(self, sample: Sample) -> TrainingRow:
-        """Labels come from structure: the completion is what the rendering adds behind the prompt."""
-        if sample.target is None:
-            raise DataError(f"sample {sample.id} has no answer to learn from")
-        prompt = self.prompt(sample)
-        completion = self._ids(self._completion(sample, prompt.text))
-        return TrainingRow(prompt.ids + completion, [IGNORED] * len(prompt.ids) + completion)
+        return self.rows([sample])[0]
+
+    def rows(self, samples: Sequence[Sample]) -> list[TrainingRow]:
+        """One row a sample: prompt ids and completion ids of one rendering, with labels as train.loss_on says."""
+        texts = [self._texts(sample) for sample in samples]
+        prompts = self._prompt_ids(texts)
+        completions = self._completion_ids(samples, texts, [ids for ids, _ in prompts])
+        everything = self.config.train.loss_on == "all"
+        return [
+            TrainingRow(ids + completion, (list(ids) if everything else labels) + completion)
+            for (ids, labels), completion in zip(prompts, completions, strict=True)
+        ]
 
     def answer_ids(self, text: str) -> list[int]:
         """The token ids of an answer, as training puts them behind a prompt; without the end of turn."""
-        sample = Sample("answer", self._probe("-"), text)
-        completion = self._completion(sample, self.prompt(sample).text)
-        return self._ids(completion.removesuffix(self.tokenizer.eos_token))
-
-    def _completion(self, sample: Sample, prompt_text: str) -> str:
-        answered = [*sample.messages, {"role": "assistant", "content": sample.target or ""}]
-        whole = self.template.render(self.tokenizer, answered, add_generation_prompt=False)
-        if not whole.startswith(prompt_text):
-            raise DataError(
-                f"template {self.template.name}: the prompt of sample {sample.id} is not a prefix of prompt and answer: "
-                f"the template renders past turns differently; use another prompt.template"
-            )
-        eos = self.tokenizer.eos_token
-        completion = whole[len(prompt_text) :].rstrip()
-        return completion if completion.endswith(eos) else completion + eos
-
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        row = self.row(Sample("answer", self._probe("-"), text))
+        ids = row.ids[len(self.prompt(Sample("answer", self._probe("-"), None)).ids) :]
+        while ids and ids[-1] in self.stop_ids:
+            ids = ids[:-1]
+        return ids
 
     def fingerprint(self) -> str:
         """The hash of template, prompt texts and the token ids that they give on fixed probes."""
         config = self.config
         probes = [self.prompt(Sample(str(i), self._probe(text), None)).ids for i, text in enumerate(_PROBES)]
         texts = [config.prompt.system, config.prompt.user, config.task.model_dump(mode="json"), config.data.format]
-        return sha256_value([self.template.source, texts, probes])
+        variables = [self.template.date, self.template.arguments]
+        return sha256_value([self.template.source, texts, probes, variables])
 
-    def _probe(self, text: str) -> list[dict[str, str]]:
+    def _probe(self, text: str) -> list[Message]:
         system = self.config.prompt.system
         asked = [{"role": "user", "content": text}]
         return asked if system is None else [{"role": "system", "content": system}, *asked]
+
+    def _prompt_text(self, sample: Sample) -> str:
+        if not sample.messages:  # plain text has no prompt
+            return self._begin
+        return self._render(self._guarded(sample.messages), sample, add_generation_prompt=True)
+
+    def _render(self, guarded: list[Message], sample: Sample, *, add_generation_prompt: bool) -> str:
+        try:
+            return self.template.render(self.tokenizer, guarded, add_generation_prompt=add_generation_prompt)
+        except DataError as error:
+            raise DataError(f"sample {sample.id}: {self.control.unguard(str(error))}") from None
+
+    def _guarded(self, messages: Sequence[Message]) -> list[Message]:
+        return [self._guarded_turn(turn) for turn in messages]
+
+    def _guarded_turn(self, turn: Message) -> Message:
+        is_answer = turn["role"] == "assistant"
+        return {key: value if key == "role" else self._guarded_value(value, is_answer) for key, value in turn.items()}
+
+    def _guarded_value(self, value: Any, is_answer: bool) -> Any:
+        if isinstance(value, str):
+            return self.control.guard(value, is_answer=is_answer)
+        if isinstance(value, dict):
+            return {key: self._guarded_value(item, is_answer) for key, item in value.items()}
+        return [self._guarded_value(item, is_answer) for item in value] if isinstance(value, list) else value
+
+    def _texts(self, sample: Sample) -> _Texts:
+        if sample.target is None:
+            raise DataError(f"sample {sample.id} has no answer to learn from")
+        if not sample.messages:
+            text = sample.target if self.config.data.text_is_rendered else self.control.guard(sample.target)
+            begin = "" if self._begin and text.startswith(self._begin) else self._begin
+            return _Texts(begin, self._ended(text), [])
+        prompt = self._prompt_text(sample)
+        spans = self._earlier_answers(sample, prompt) if self.config.train.loss_on == "assistant" else []
+        return _Texts(prompt, self._completion(sample, prompt), spans)
+
+    def _completion(self, sample: Sample, prompt: str) -> str:
+        """What the whole conversation's rendering adds behind the prompt, up to where the answer ends."""
+        answer = {"role": "assistant", "content": sample.target, **sample.answer_fields}
+        guarded = self._guarded([*sample.messages, answer])
+        whole = self._render(guarded, sample, add_generation_prompt=False)
+        if not whole.startswith(prompt):
+            raise DataError(
+                f"template {self.template.name}: the prompt of sample {sample.id} is not a prefix of prompt and answer: "
+                f"the template renders past turns differently; use another prompt.template"
+            )
+        return self._ended(self.frame.without_tail(whole[len(prompt) :]))
+
+    def _ended(self, text: str) -> str:
+        return text if text.endswith(self.tokenizer.eos_token) else text + self.tokenizer.eos_token
+
+    def _earlier_answers(self, sample: Sample, prompt: str) -> list[Span]:
+        answers = [turn for turn in sample.messages if turn["role"] == "assistant"]
+        if not answers:
+            return []
+        render = lambda turns: self._render(turns, sample, add_generation_prompt=True)  # noqa: E731
+        spans = self.frame.answer_spans(self._guarded(sample.messages), prompt, render)
+        if spans is None:
+            raise DataError(
+                f"template {self.template.name}: sample {sample.id}: an earlier answer is not rendered as it stands in "
+                f"the record, so it cannot be learnt from: use another prompt.template, or train.loss_on: completion"
+            )
+        return spans
+
+    def _prompt_ids(self, texts: list[_Texts]) -> list[tuple[list[int], list[int]]]:
+        """Ids and labels of each prompt; the labels of earlier answers come from where their tokens stand."""
+        if not any(text.spans for text in texts):
+            return [(ids, [IGNORED] * len(ids)) for ids in self.encoder.ids([text.prompt for text in texts])]
+        encoded = self.encoder.ids_and_offsets([text.prompt for text in texts])
+        return [(ids, self._labels(text, ids, offsets)) for text, (ids, offsets) in zip(texts, encoded, strict=True)]
+
+    def _labels(self, text: _Texts, ids: list[int], offsets: list[Span]) -> list[int]:
+        labels = [IGNORED] * len(ids)
+        spans = [tuple(self.encoder.position(text.prompt, at) for at in span) for span in text.spans]
+        following = iter(spans)
+        span = next(following, None)
+        for index, (start, end) in enumerate(offsets):
+            while span is not None and start >= span[1]:
+                span = next(following, None)
+            if span is None:
+                break
+            if start >= span[0] and end <= span[1]:
+                labels[index] = ids[index]
+        return labels
+
+    def _completion_ids(
+        self, samples: Sequence[Sample], texts: list[_Texts], prompts: list[list[int]]
+    ) -> list[list[int]]:
+        alone = self.encoder.ids([text.completion for text in texts])
+        if not self.encoder.adds_context:
+            return alone
+        wholes = self.encoder.ids([text.prompt + text.completion for text in texts])
+        return [
+            self._behind(sample, prompt, completion, whole)
+            for sample, prompt, completion, whole in zip(samples, prompts, alone, wholes, strict=True)
+        ]
+
+    def _behind(self, sample: Sample, prompt: list[int], alone: list[int], whole: list[int]) -> list[int]:
+        """The completion's ids where a text's start is encoded in its own way (a space is put before it)."""
+        if whole[: len(prompt)] == prompt:
+            return whole[len(prompt) :]
+        decode = self.tokenizer.decode
+        if decode([*prompt, *alone]) == decode(whole):
+            return alone
+        raise DataError(
+            f"template {self.template.name}: the tokens of sample {sample.id} do not part where its answer begins: use a "
+            f"template whose prompt ends with a line break or a token of its own"
+        )
+
+
+def _begins_texts(tokenizer: Any) -> bool:
+    """Whether the tokenizer itself begins a text with its first token."""
+    return tokenizer.bos_token is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

@@ -6,14 +6,15 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from sftlib.artifacts.records import Record
-from sftlib.config.inputs import Split, label_of, sample_ids
+from sftlib.artifacts.records import Record, read_records
+from sftlib.config.inputs import Split, detect_format, label_of, sample_ids
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DataError, InputError
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Sample:
     groups: dict[str, list[str]] = field(default_factory=dict)
     source: str | None = None
     original_label: str | None = None
+    answer_fields: Message = field(default_factory=dict)  # of the answer's turn, beside its content (reasoning)
 
 
 def samples_of(split: Split, config: SFTConfig) -> list[Sample]:
@@ -34,6 +36,16 @@ def samples_of(split: Split, config: SFTConfig) -> list[Sample]:
     ids = sample_ids(split.records, config.data.id_column)
     build = _builder(split.format)
     return [build(record, name, config) for record, name in zip(split.records, ids, strict=True)]
+
+
+def format_of_training_data(config: SFTConfig) -> str | None:
+    """What the first training record looks like, where data.format leaves it open; None where there is none."""
+    if config.data.format != "auto":
+        return config.data.format
+    source = config.data.train
+    if source is None or source.path is None:
+        return None
+    return detect_format(next(read_records(Path(source.path))).fields, config.data)
 
 
 def target_text(label: str, config: SFTConfig) -> str:
@@ -53,8 +65,11 @@ def _instruction(record: Record, name: str, config: SFTConfig) -> Sample:
     instruction = _text(record, config.data.instruction_column)
     further = config.data.input_column and record.fields.get(config.data.input_column)
     user = f"{instruction}\n\n{further}" if further else instruction
+    messages = _with_system(user, config)
+    if further:  # templates with sections of their own set the two apart
+        messages[-1] |= {"instruction": instruction, "input": further}
     target = _text(record, config.data.output_column)
-    return Sample(name, _with_system(user, config), target, target, **_compared_by(record, config))
+    return Sample(name, messages, target, target, **_compared_by(record, config))
 
 
 def _prompt_completion(record: Record, name: str, config: SFTConfig) -> Sample:
