@@ -11,7 +11,6 @@ from sftlib.errors import SftError
 
 _SLURM, _DATA, _TRAIN, _PREDICT = "jobs on Slurm", "data and templates", "training", "prediction"
 _COMMANDS = dict.fromkeys(("logs", "cancel", "container", "plan --scripts", "rerun --verify"), _SLURM)
-_TEMPLATES = ("zephyr", "llama3", "harmony", "alpaca", "instruction")
 _FORMATS = ("sharegpt", "text", "formatting_func")
 
 # Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
@@ -26,8 +25,6 @@ _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
     "data.*.hub": (_DATA, lambda c: any(source.hub is not None for source in _sources(c))),
     "data.streaming": (_DATA, lambda c: c.data.streaming),
     f"data.format {', '.join(_FORMATS)}": (_DATA, lambda c: c.data.format in _FORMATS),
-    f"prompt.template {', '.join(_TEMPLATES)}": (_DATA, lambda c: c.prompt.template in _TEMPLATES),
-    "train.loss_on assistant": (_DATA, lambda c: c.train.loss_on == "assistant"),
     "model.quantization": (_TRAIN, lambda c: c.model.quantization.kind != "none"),
     "model.gguf_file": (_TRAIN, lambda c: c.model.gguf_file is not None),
     "lora.lora_plus_ratio": (_TRAIN, lambda c: c.lora.lora_plus_ratio is not None),

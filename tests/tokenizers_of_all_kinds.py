@@ -3,7 +3,7 @@ space that is put before a text, with and without a token that begins it."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from tests.tiny import WORDS, build_tokenizer
@@ -13,7 +13,7 @@ _SPECIALS = ["<unk>", "<s>", "</s>"]
 _BYTES = [f"<0x{value:02X}>" for value in range(256)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(kind: str) -> Any:
     return {"byte_level": build_tokenizer, "metaspace_bpe": _metaspace_bpe, "prepend_bpe": _prepend_bpe,
             "unigram": _unigram, "begins": _begins}[kind]()  # fmt: skip

@@ -19,6 +19,7 @@ class Generator:
 
     def __init__(self, model: Any, renderer: Renderer, config: SFTConfig) -> None:
         self.model, self.config, self.tokenizer = model, config, renderer.tokenizer
+        self.stop_ids = renderer.stop_ids
 
     @torch.inference_mode()
     def answer(self, prompts: Sequence[Prompt], tick: Callable[[int], None]) -> list[Answer]:
@@ -40,15 +41,14 @@ class Generator:
         out = self.model.generate(
             input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(mask, device=device),
             max_new_tokens=predict.max_new_tokens, pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.tokenizer.eos_token_id, **(sampling if predict.temperature else {"do_sample": False}),
+            eos_token_id=self.stop_ids, **(sampling if predict.temperature else {"do_sample": False}),
             **stopping,
         )  # fmt: skip
         return [row[len(ids[0]) :] for row in out.tolist()]
 
     def _answer(self, ids: list[int]) -> Answer:
-        eos = self.tokenizer.eos_token_id
-        ended = eos in ids
-        ids = ids[: ids.index(eos)] if ended else ids
+        end = next((at for at, token in enumerate(ids) if token in self.stop_ids), None)
+        ended, ids = end is not None, ids[:end]
         raw = self.tokenizer.decode(ids, skip_special_tokens=False)
         truncated = not ended and len(ids) >= self.config.predict.max_new_tokens
         if self.config.task.type == "generation":

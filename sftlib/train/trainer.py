@@ -75,6 +75,7 @@ class SFTTrainer:
         self.processor = SFTDatasetProcessor(self.config, self.tokenizer)
         template = self.processor.renderer.template
         say(f"template {template.name}: {template.reason}")
+        self.tokenizer.chat_template = template.source  # saved beside the adapter: whoever loads it renders as we did
 
     def _load_model(self) -> Any:
         model = load_base(self.config)

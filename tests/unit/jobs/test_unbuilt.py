@@ -15,7 +15,6 @@ from tests.conftest import PROJECT
     [
         ("model.quantization.kind=nf4", "model.quantization"),
         ("train.loggers=[wandb]", "train.loggers other than tensorboard"),
-        ("prompt.template=zephyr", "prompt.template zephyr"),
         ("predict.threshold=f1", "predict.threshold"),
         ("data.train.subset=5", r"data.\*.subset"),
         ("cluster.scheduler=slurm", "run with scheduler slurm"),
