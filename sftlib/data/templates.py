@@ -75,7 +75,7 @@ class TemplateRegistry:
         cls, prompt: PromptSection, tokenizer: Any, data_format: Callable[[], str | None] = lambda: None
     ) -> ChatTemplate:
         """The template that the experiment asks for; `data_format` is asked only where the tokenizer leaves it open."""
-        options = {"date": prompt.date, "arguments": dict(prompt.template_arguments)}
+        options: dict[str, Any] = {"date": prompt.date, "arguments": dict(prompt.template_arguments)}
         own = _own_template(tokenizer)
         if prompt.template_file:
             source = _read(Path(prompt.template_file))
@@ -86,10 +86,9 @@ class TemplateRegistry:
             raise InputError(
                 "prompt.template = 'tokenizer': the tokenizer carries none; name one, or give a template_file"
             )
-        name, reason = prompt.template, "named in prompt.template"
-        if name == "auto":
-            name, reason = cls._by_looking(tokenizer, data_format())
-        return cls._fitted(cls.get(name, reason, **options), tokenizer)
+        if prompt.template != "auto":
+            return cls._fitted(cls.get(prompt.template, **options), tokenizer)
+        return cls._fitted(cls.get(*cls._by_looking(tokenizer, data_format()), **options), tokenizer)
 
     @classmethod
     def _by_looking(cls, tokenizer: Any, data_format: str | None) -> tuple[str, str]:
