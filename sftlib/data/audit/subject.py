@@ -1,0 +1,228 @@
+"""What is audited: the splits of an experiment, a run or bare files, read to the end even where a run would stop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sftlib.artifacts.records import Record, read_records
+from sftlib.config.cells import Cell
+from sftlib.config.data import Source
+from sftlib.config.inputs import SPLITS, Split, detect_format, read_split
+from sftlib.config.load import load_experiment
+from sftlib.config.rundir import Run, open_run
+from sftlib.config.tree import SFTConfig
+from sftlib.data.audit.entries import Entry, Part, normalised, spelled_label
+from sftlib.data.audit.guessing import files_by_split, guessed_settings
+from sftlib.data.audit.prompts import Frame, asked_of, common_frames
+from sftlib.data.samples import Sample, samples_of
+from sftlib.errors import DataError, InputError
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CONTENT_SETTINGS = ("prompt", "task", "model")  # what a cell may change of prompts, targets and tokens
+_TRAIN_SETTINGS = ("max_length", "overlong", "loss_on")
+
+
+@dataclass(frozen=True)
+class View:
+    """Cells that see the records alike: same prompt, task, tokenizer and limits."""
+
+    config: SFTConfig
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is audited, and how it was understood."""
+
+    title: str
+    config: SFTConfig
+    views: list[View]
+    parts: dict[str, Part]
+    run: Run | None = None
+    guessed: list[str] = field(default_factory=list)
+
+
+def experiment_subject(path: Path, overrides: list[str]) -> Subject:
+    experiment = load_experiment(path, overrides, "local")
+    views = _views([(cell.id, cell.config) for cell in experiment.cells if not cell.is_baseline] or _all(experiment.cells))
+    return Subject(experiment.config.name, experiment.config, views, read_parts(experiment.config, views[0].config))
+
+
+def _all(cells: list[Cell]) -> list[tuple[str, SFTConfig]]:
+    return [(cell.id, cell.config) for cell in cells]
+
+
+def run_subject(root: Path) -> Subject:
+    run = open_run(root)
+    views = _views([(cell.id, run.cell_config(cell.id)) for cell in run.cells if not cell.is_baseline])
+    parts = read_parts(run.config, views[0].config)
+    for name, part in parts.items():
+        if name in run.inputs and part.sha256 and part.sha256 != run.inputs[name]["sha256"]:
+            raise DataError(f"{part.path} was changed after the run was planned: start a new run (sft run EXPERIMENT)")
+    return Subject(f"{run.config.name} ({root})", run.config, views, parts, run)
+
+
+def data_subject(target: Path, others: dict[str, Path], settings: dict[str, Any]) -> Subject:
+    """Bare files: what an experiment would say is guessed from the records, and said."""
+    files = {**files_by_split(target), **others}
+    values, guessed = guessed_settings(settings, files)
+    config = SFTConfig.model_validate(values)
+    return Subject(str(target), config, [View(config, [])], read_parts(config, config), guessed=guessed)
+
+
+def _views(cells: list[tuple[str, SFTConfig]]) -> list[View]:
+    views: list[View] = []
+    keys: list[Any] = []
+    for name, config in cells:
+        key = _view_key(config)
+        if key in keys:
+            views[keys.index(key)].cells.append(name)
+        else:
+            keys.append(key)
+            views.append(View(config, [name]))
+    return views
+
+
+def _view_key(config: SFTConfig) -> Any:
+    tree = config.to_dict()
+    return [tree[name] for name in _CONTENT_SETTINGS] + [tree["train"][name] for name in _TRAIN_SETTINGS] + [tree["data"]]
+
+
+def read_parts(named: SFTConfig, config: SFTConfig) -> dict[str, Part]:
+    """Every split that `named` names, with samples as `config` (of one view) makes them."""
+    return {name: read_part(config, name) for name in SPLITS if getattr(named.data, name) is not None}
+
+
+def read_part(config: SFTConfig, name: str) -> Part:
+    split, refused = _read(config, name)
+    samples: list[tuple[Record, Sample]] = []
+    for record, outcome in _samples(split.records, split, config):
+        if isinstance(outcome, Sample):
+            samples.append((record, outcome))
+        else:
+            refused.append(("unreadable", record.place, outcome))
+    entries = [*_entries(samples, split.format, config)]
+    empty = [entry for entry in entries if not entry.text.strip() or not (entry.sample.target or "-").strip()]
+    refused += [("empty", entry.place, f"{entry.place} has an empty text or answer") for entry in empty]
+    gone = {id(entry) for entry in empty}
+    return Part(
+        name, split.source.path or "", split.format, split.sha256, [e for e in entries if id(e) not in gone], refused,
+        dict(split.source.where), limited=split.source.subset is not None or config.data.sample_size is not None,
+    )  # fmt: skip
+
+
+def _read(config: SFTConfig, name: str) -> tuple[Split, list[tuple[str, str, str]]]:
+    """The split as a run reads it; where a run would refuse it for some of its records, the others."""
+    try:
+        return read_split(config, name), []
+    except DataError as error:
+        split, refused = _read_leniently(config, name, error)
+        return split, refused or [("unreadable", split.source.path or name, str(error))]
+
+
+def _read_leniently(config: SFTConfig, name: str, why: DataError) -> tuple[Split, list[tuple[str, str, str]]]:
+    source: Source = getattr(config.data, name)
+    if not source.path:
+        raise why
+    records = list(read_records(Path(source.path)))  # a file that is broken as a whole raises once more
+    records = [r for r in records if all(r.fields.get(key) == value for key, value in source.where.items())]
+    if not records:
+        raise why
+    fmt = config.data.format if config.data.format != "auto" else detect_format(records[0].fields, config.data)
+    kept, refused = [], []
+    for record in records:
+        fault = _fault(record, fmt, config)
+        if fault:
+            refused.append((*fault[:1], record.place, fault[1]))
+        else:
+            kept.append(record)
+    return Split(name, source, fmt, kept), refused
+
+
+def _fault(record: Record, fmt: str, config: SFTConfig) -> tuple[str, str] | None:
+    """What a labelled record lacks; the builders of the other formats say it themselves."""
+    if fmt != "labelled":
+        return None
+    text, label = record.fields.get(config.data.text_column), record.fields.get(config.data.label_column)
+    if not isinstance(text, str) or not text.strip():
+        return "empty", f"{record.place}: field {config.data.text_column!r} = {text!r}"
+    if config.task.type == "classification" and str(label) not in config.task.labels:
+        return "unreadable", f"{record.place}: field {config.data.label_column!r} = {label!r} is not in task.labels"
+    return None
+
+
+def _samples(records: list[Record], split: Split, config: SFTConfig) -> Iterator[tuple[Record, Sample | str]]:
+    """Each record with its sample, or why it has none: halves are tried until the bad ones stand alone."""
+    if not records:
+        return
+    try:
+        yield from zip(records, samples_of(replace(split, records=records), config), strict=True)
+    except DataError as error:
+        if len(records) == 1:
+            yield records[0], str(error)
+            return
+        middle = len(records) // 2
+        yield from _samples(records[:middle], split, config)
+        yield from _samples(records[middle:], split, config)
+
+
+def _entries(samples: list[tuple[Record, Sample]], fmt: str, config: SFTConfig) -> Iterator[Entry]:
+    further = [name for name in _PLACEHOLDER.findall(config.prompt.user or "") if name not in ("text", config.data.text_column)]
+    if fmt == "labelled":
+        for record, sample in samples:
+            text = str(record.fields.get(config.data.text_column) or "")
+            context = tuple(_shown(name, record, config) for name in further)
+            yield Entry(record.place, sample, text, normalised(text), context, sample.gold, record.fields)
+        return
+    asked = [asked_of(sample.messages, record.place) for record, sample in samples]
+    frames = common_frames(asked)
+    for (record, sample), prompt in zip(samples, asked, strict=True):
+        text = _inside(prompt.user, next((frame for frame in frames if frame.fits(prompt)), None))
+        yield Entry(record.place, sample, text, normalised(text), (), _label(sample, config), record.fields)
+
+
+def _shown(name: str, record: Record, config: SFTConfig) -> str:
+    if name == "target_group" and name not in record.fields and config.data.group_columns:
+        name = config.data.group_columns[0]
+    return str(record.fields.get(name))
+
+
+def _inside(user: str, frame: Frame | None) -> str:
+    """The text without the frame; where the frame is all there is, the whole."""
+    inside = user[len(frame.before) : len(user) - len(frame.after)] if frame else user
+    return inside if inside.strip() else user
+
+
+def _label(sample: Sample, config: SFTConfig) -> str | None:
+    if config.task.type != "classification":
+        return None
+    return sample.gold if sample.gold in config.task.labels else spelled_label(sample.target or "", config.task)
+
+
+def open_subject(target: Path, overrides: list[str], others: dict[str, Path], settings: dict[str, Any]) -> Subject:
+    """By what the target is: a run directory, an experiment file, or records."""
+    if target.is_dir() and (target / "run.json").exists():
+        return run_subject(target)
+    if target.suffix.lower() in (".yaml", ".yml") or (target.suffix.lower() == ".json" and _is_experiment(target)):
+        if others:
+            raise InputError("--validation and --test go with a data file; an experiment names its own splits")
+        return experiment_subject(target, overrides)
+    return data_subject(target, others, settings)
+
+
+def _is_experiment(path: Path) -> bool:
+    """A JSON object with a section `data`; a file of records is a list, or has one."""
+    import json
+
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            if stream.read(4096).lstrip()[:1] != "{":
+                return False
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and isinstance(value.get("data"), dict)
