@@ -17,10 +17,10 @@ COMMANDS = {
     "predict": "sftlib.infer.command",
     "merge": "sftlib.report.command",
     "stage": "sftlib.models.staging",
+    "audit": "sftlib.data.audit.command",
 }
 # Command -> what will fill it.
 PLANNED = {
-    "audit": "the data audit",
     "prompts": "prompt building",
     "data": "the token cache",
     "evaluate": "evaluation of foreign predictions",

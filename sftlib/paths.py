@@ -128,6 +128,11 @@ class RunPaths:
         return self.root / "run.json"
 
     @property
+    def audit(self) -> Path:
+        """What the audit found in the data before anything was trained."""
+        return self.root / "audit.json"
+
+    @property
     def cells(self) -> Path:
         return self.root / "cells"
 

@@ -51,6 +51,7 @@ class Cell:
             tree["predict"].pop(cosmetic)
         # Where files lie shapes nothing: their contents do, and those are hashed with the run.
         tree["prompt"].pop("strategy_file")
+        tree["data"].pop("accept")
         for split in ("train", "validation", "test"):
             if tree["data"][split]:
                 tree["data"][split].pop("path")

@@ -14,6 +14,12 @@ Format = Literal[
 
 Template = Literal["auto", "tokenizer", "chatml", "plain", "zephyr", "llama3", "harmony", "alpaca", "instruction"]
 
+# What the audit can stop a run for.
+AuditError = Literal[
+    "empty", "unreadable", "leakage", "unparsable_target", "giveaway", "prompt_mismatch", "missing_class",
+    "no_supervised_token", "eos_not_learnt", "double_bos", "overlong",
+]  # fmt: skip
+
 
 class Source(Section):
     """Where the records of one split come from: exactly one of `path` and `hub`."""
@@ -72,6 +78,9 @@ class DataSection(Section):
     )
     streaming: bool = knob(False, "read records as they are needed instead of all at once; for millions of records")
     workers: int = knob(0, "processes that tokenise; 0: one per core", ge=0)
+    accept: list[AuditError] = knobs(
+        "audit errors that shall not stop the run: they stay in the report as warnings", list
+    )
     cache: bool = knob(True, "keep tokenised records in a cache that is keyed by content")
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-ERROR, WARNING, NOTE = "error", "warning", "note"
-LEVELS = (ERROR, WARNING, NOTE)
+ERROR, WARNING = "error", "warning"
+LEVELS = (ERROR, WARNING)
 MOST_PLACES, MOST_NAMES = 5, 6
 OTHER = "(none)"  # records without a label, without a group
 

@@ -43,12 +43,17 @@ def giveaway_finding(part: Part, task: TaskSection) -> Iterator[Finding]:
     if rule is None:
         return
     level = ERROR if rule.informedness >= STRONG else WARNING
-    table = {label: ", ".join(f"{value} in {n:,}" for value, n in counts.most_common(3)) for label, counts in rule.table.items()}
+    table = {
+        label: ", ".join(f"{value} in {n:,}" for value, n in counts.most_common(3))
+        for label, counts in rule.table.items()
+    }
     seen = "; ".join(f"{label}: {values}" for label, values in table.items())
     sentence = (
         f"the {rule.feature} of the target gives the label away (informedness {rule.informedness:.2f} of 1): {seen}"
     )
-    yield Finding("giveaway", level, part.name, len(labelled), len(part), sentence, table, places=places(part.entries[:2]))
+    yield Finding(
+        "giveaway", level, part.name, len(labelled), len(part), sentence, table, places=places(part.entries[:2])
+    )
 
 
 def strongest_rule(targets: list[tuple[str, str]], task: TaskSection) -> Rule | None:
@@ -102,7 +107,9 @@ def _features(shape: str) -> Iterator[tuple[str, str]]:
 def _without_label(target: str, task: TaskSection) -> str:
     """The target with every spelling of every label replaced by one mark."""
     spellings = {
-        text for label in task.labels for text in (label, task.verbalizers.get(label, label), *task.aliases.get(label, []))
+        text
+        for label in task.labels
+        for text in (label, task.verbalizers.get(label, label), *task.aliases.get(label, []))
     }
     if not spellings:
         return target

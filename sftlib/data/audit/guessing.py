@@ -29,9 +29,13 @@ def files_by_split(target: Path) -> dict[str, Path]:
     if target.is_file():
         return {"train": target}
     if not target.is_dir():
-        raise InputError(f"{target} does not exist: give an experiment, a run directory, or a file or folder of records")
+        raise InputError(
+            f"{target} does not exist: give an experiment, a run directory, or a file or folder of records"
+        )
     found: dict[str, Path] = {}
-    for path in sorted(p for p in target.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith((".", "_"))):
+    for path in sorted(
+        p for p in target.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith((".", "_"))
+    ):
         name = next((_SPLITS[word] for word in re.split(r"[^a-z]+", path.stem.casefold()) if word in _SPLITS), None)
         if name in found:
             raise InputError(f"{found[name]} and {path} both look like the {name} split: name the files yourself")

@@ -107,7 +107,10 @@ def _candidates(ours: Any, theirs: Any) -> list[tuple[int, int]]:
         found.append(np.stack([np.repeat(there, counts), here[order[np.repeat(low, counts) + steps]]], axis=1))
     pairs = np.unique(np.concatenate(found), axis=0)
     agreement = np.concatenate(
-        [(theirs[part[:, 0]] == ours[part[:, 1]]).mean(axis=1) for part in np.array_split(pairs, len(pairs) // 65536 + 1)]
+        [
+            (theirs[part[:, 0]] == ours[part[:, 1]]).mean(axis=1)
+            for part in np.array_split(pairs, len(pairs) // 65536 + 1)
+        ]
     )
     kept = agreement >= SIMILAR - 0.2  # four standard deviations below, for a text of 60 pieces
     return [(int(a), int(b)) for a, b in pairs[kept][np.argsort(-agreement[kept], kind="stable")]]

@@ -6,7 +6,6 @@ what all of them have in common. Texts inside the frame may differ: they always 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +72,9 @@ def asked_of(messages: Iterable[dict[str, str]], place: str) -> Asked:
     system = "\n".join(turn["content"] for turn in messages if turn["role"] == "system")
     has_system = any(turn["role"] == "system" for turn in messages)
     return Asked(
-        system if has_system else None, "\n".join(turn["content"] for turn in messages if turn["role"] != "system"), place
+        system if has_system else None,
+        "\n".join(turn["content"] for turn in messages if turn["role"] != "system"),
+        place,
     )
 
 
@@ -88,9 +89,9 @@ def common_frames(asked: Sequence[Asked]) -> list[Frame]:
 
 
 def _common(system: str | None, users: list[str], *, any_system: bool = False) -> Frame:
-    before = os.path.commonprefix([min(users), max(users)])
+    before = _shared_start(users)
     turned = [user[::-1] for user in users]
-    after = os.path.commonprefix([min(turned), max(turned)])[::-1]
+    after = _shared_start(turned)[::-1]
     room = min(map(len, users)) - len(before)  # equal prompts: the beginning is the frame
     return Frame(
         system,
@@ -98,6 +99,13 @@ def _common(system: str | None, users: list[str], *, any_system: bool = False) -
         after if SHORTEST <= len(after) <= room else "",
         any_system,
     )
+
+
+def _shared_start(texts: list[str]) -> str:
+    """The longest beginning of all: that of the first and the last in alphabetical order."""
+    first, last = min(texts), max(texts)
+    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:length]
 
 
 def template_frame(system: str | None, user: str) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,9 @@ from sftlib.artifacts.records import Record, read_records
 from sftlib.config.cells import Cell
 from sftlib.config.data import Source
 from sftlib.config.inputs import SPLITS, Split, detect_format, read_split
-from sftlib.config.load import load_experiment
+from sftlib.config.load import load_experiment, parse
+from sftlib.config.problems import ConfigError
+from sftlib.config.references import get_key, resolve, with_key
 from sftlib.config.rundir import Run, open_run
 from sftlib.config.tree import SFTConfig
 from sftlib.data.audit.entries import Entry, Part, normalised, spelled_label
@@ -20,6 +23,7 @@ from sftlib.data.audit.guessing import files_by_split, guessed_settings
 from sftlib.data.audit.prompts import Frame, asked_of, common_frames
 from sftlib.data.samples import Sample, samples_of
 from sftlib.errors import DataError, InputError
+from sftlib.paths import RunPaths
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CONTENT_SETTINGS = ("prompt", "task", "model")  # what a cell may change of prompts, targets and tokens
@@ -48,7 +52,9 @@ class Subject:
 
 def experiment_subject(path: Path, overrides: list[str]) -> Subject:
     experiment = load_experiment(path, overrides, "local")
-    views = _views([(cell.id, cell.config) for cell in experiment.cells if not cell.is_baseline] or _all(experiment.cells))
+    views = _views(
+        [(cell.id, cell.config) for cell in experiment.cells if not cell.is_baseline] or _all(experiment.cells)
+    )
     return Subject(experiment.config.name, experiment.config, views, read_parts(experiment.config, views[0].config))
 
 
@@ -69,8 +75,13 @@ def run_subject(root: Path) -> Subject:
 def data_subject(target: Path, others: dict[str, Path], settings: dict[str, Any]) -> Subject:
     """Bare files: what an experiment would say is guessed from the records, and said."""
     files = {**files_by_split(target), **others}
-    values, guessed = guessed_settings(settings, files)
-    config = SFTConfig.model_validate(values)
+    values, problems = resolve(settings, Path.cwd())
+    values, guessed = guessed_settings(values, files)
+    if get_key(values, "model.name_or_path") is None:
+        values = with_key(values, "model.name_or_path", "")  # no tokenizer that nobody asked for
+    config, further = parse(values, lambda key: "--set")
+    if config is None or problems or further:
+        raise ConfigError([*problems, *further])
     return Subject(str(target), config, [View(config, [])], read_parts(config, config), guessed=guessed)
 
 
@@ -89,7 +100,9 @@ def _views(cells: list[tuple[str, SFTConfig]]) -> list[View]:
 
 def _view_key(config: SFTConfig) -> Any:
     tree = config.to_dict()
-    return [tree[name] for name in _CONTENT_SETTINGS] + [tree["train"][name] for name in _TRAIN_SETTINGS] + [tree["data"]]
+    return (
+        [tree[name] for name in _CONTENT_SETTINGS] + [tree["train"][name] for name in _TRAIN_SETTINGS] + [tree["data"]]
+    )
 
 
 def read_parts(named: SFTConfig, config: SFTConfig) -> dict[str, Part]:
@@ -171,7 +184,9 @@ def _samples(records: list[Record], split: Split, config: SFTConfig) -> Iterator
 
 
 def _entries(samples: list[tuple[Record, Sample]], fmt: str, config: SFTConfig) -> Iterator[Entry]:
-    further = [name for name in _PLACEHOLDER.findall(config.prompt.user or "") if name not in ("text", config.data.text_column)]
+    further = [
+        name for name in _PLACEHOLDER.findall(config.prompt.user or "") if name not in ("text", config.data.text_column)
+    ]
     if fmt == "labelled":
         for record, sample in samples:
             text = str(record.fields.get(config.data.text_column) or "")
@@ -205,7 +220,7 @@ def _label(sample: Sample, config: SFTConfig) -> str | None:
 
 def open_subject(target: Path, overrides: list[str], others: dict[str, Path], settings: dict[str, Any]) -> Subject:
     """By what the target is: a run directory, an experiment file, or records."""
-    if target.is_dir() and (target / "run.json").exists():
+    if RunPaths(target).record.exists():
         return run_subject(target)
     if target.suffix.lower() in (".yaml", ".yml") or (target.suffix.lower() == ".json" and _is_experiment(target)):
         if others:
@@ -216,8 +231,6 @@ def open_subject(target: Path, overrides: list[str], others: dict[str, Path], se
 
 def _is_experiment(path: Path) -> bool:
     """A JSON object with a section `data`; a file of records is a list, or has one."""
-    import json
-
     try:
         with path.open(encoding="utf-8-sig") as stream:
             if stream.read(4096).lstrip()[:1] != "{":

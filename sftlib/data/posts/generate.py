@@ -35,6 +35,9 @@ class Slot(NamedTuple):
     split: str
 
 
+Post = tuple[Slot, dict[str, Any]]
+
+
 def make_slots() -> list[Slot]:
     """All posts in stable order, each with its split by a fixed cycle: 7 train, 1 validation, 2 test of every ten."""
     planned = []
@@ -83,10 +86,31 @@ def make_records(seed: int = SEED) -> dict[str, list[dict[str, Any]]]:
     """Records by split, shuffled so that a file's first lines are a fair sample."""
     rng = random.Random(seed)
     dealer, taken = Dealer(rng), set[str]()
-    records: dict[str, list[dict[str, Any]]] = {split: [] for split in FILES}
-    for slot in make_slots():
-        records[slot.split].append(write_post(dealer, slot, taken))
+    posts = [(slot, write_post(dealer, slot, taken)) for slot in make_slots()]
+    posts = redraw_near(posts, Dealer(random.Random(seed + 1)), taken)
+    records = {split: [post for slot, post in posts if slot.split == split] for split in FILES}
     return {split: shuffled(rng, rows) for split, rows in records.items()}
+
+
+def redraw_near(posts: list[Post], dealer: Dealer, taken: set[str]) -> list[Post]:
+    """Posts that are nearly a post of an earlier split (another name, another dress) are drawn anew until none is."""
+    for earlier, later in (("train", "val"), ("train", "test"), ("val", "test")):
+        while near := _near(posts, earlier, later):
+            posts = [
+                (slot, write_post(dealer, slot, taken)) if i in near else (slot, post)
+                for i, (slot, post) in enumerate(posts)
+            ]
+    return posts
+
+
+def _near(posts: list[Post], earlier: str, later: str) -> set[int]:
+    """Places of the posts of `later` that the audit would call near-duplicates of one of `earlier`."""
+    from sftlib.data.audit.entries import normalised
+    from sftlib.data.audit.minhash import near_pairs
+
+    places = {split: [i for i, (slot, _) in enumerate(posts) if slot.split == split] for split in (earlier, later)}
+    texts = {split: [normalised(posts[i][1]["text"]) for i in at] for split, at in places.items()}
+    return {places[later][place] for place in near_pairs(texts[earlier], texts[later])}
 
 
 def write_files(folder: Path, seed: int = SEED) -> list[Path]:
