@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from jobs.audit import refuse_audited
 from jobs.commands.options import add_experiment, add_json, load
 from jobs.estimate import Estimate, estimate_lines, estimates
 from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({"problems": [problem.as_json() for problem in error.problems]}, indent=2))
         raise
+    refuse_audited(proposal.root, proposal.experiment.config.data.accept)
     found = estimates(proposal, args.runs_dir)
     print(json.dumps(_json(proposal, found), indent=2) if args.json else "\n".join(plan_lines(proposal, found)))
     return DONE

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from jobs.audit import accepted_before, audit_run
 from jobs.chain import Chain, print_outcome, run_chain, screen_for
 from jobs.commands.options import add_json
 from jobs.staging import stage_bundled
@@ -43,4 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _stage(directory: Run, as_json: bool) -> None:
     configs = [directory.cell_config(cell.id) for cell in directory.cells]
-    stage_bundled(configs, [directory.record["experiment"]], sys.stderr if as_json else sys.stdout)
+    output = sys.stderr if as_json else sys.stdout
+    stage_bundled(configs, [directory.record["experiment"]], output)
+    accept = [*directory.config.data.accept, *accepted_before(directory.paths.root)]
+    audit_run(directory.paths.root, accept, output)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
+from jobs.audit import audit_run
 from jobs.chain import Chain, print_outcome, run_chain, screen_for
 from jobs.commands.options import add_experiment, add_json, load
 from jobs.proposal import read_checked
@@ -47,17 +49,20 @@ def run(args: argparse.Namespace) -> int:
         config=experiment.config,
         parallel_of=parallel.__getitem__,
         deep=False,
-        stage=lambda: _stage(args, experiment),
+        stage=lambda: _stage(args, experiment, directory.paths.root),
         screen=screen_for(args.json),
     )
     return print_outcome(run_chain(chain), args.json)
 
 
-def _stage(args: argparse.Namespace, experiment: Experiment) -> None:
+def _stage(args: argparse.Namespace, experiment: Experiment, root: Path) -> None:
+    """What must be there, and what must not be wrong, before anything is submitted."""
     items = settings(args.experiment, args.settings)
     arguments = [str(args.experiment), *(part for item in items for part in ("--set", item))]
     configs = [cell.config for cell in experiment.cells]
-    stage_bundled(configs, arguments, sys.stderr if args.json else sys.stdout)
+    output = sys.stderr if args.json else sys.stdout
+    stage_bundled(configs, arguments, output)
+    audit_run(root, experiment.config.data.accept, output)
 
 
 def _receipt(experiment: Experiment) -> dict[str, Any]:

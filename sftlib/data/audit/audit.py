@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +27,9 @@ _TAUGHT = ("train", "validation")
 _TOKEN_CHECKS = "supervised tokens, EOS, BOS, lengths"
 
 
-def audit(subject: Subject, prompts: Prompts | None = None) -> dict[str, Any]:
-    """Every check that can be made, and the names of those that could not. `prompts`: those of prediction, given apart."""
+def audit(subject: Subject, prompts: Prompts | None = None, accept: Iterable[str] = ()) -> dict[str, Any]:
+    """Every check that can be made, and the names of those that could not. `prompts`: those of prediction, given apart;
+    `accept`: kinds of errors that shall be warnings, beside those of the experiment."""
     started = time.perf_counter()
     left_out: dict[str, str] = {}
     parts, config = subject.parts, subject.config
@@ -38,12 +39,14 @@ def audit(subject: Subject, prompts: Prompts | None = None) -> dict[str, Any]:
     for view in subject.views:
         findings += _label(_text_findings(subject, view, prompts), subject, view)
         findings += _label(_token_findings(subject, view, lengths, left_out), subject, view)
-    findings = [finding.accept(config.data.accept) for finding in findings]
+    accepted = sorted({*config.data.accept, *accept})
+    findings = [finding.accept(accepted) for finding in findings]
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return {
         "schema_version": SCHEMA_VERSION,
         "subject": subject.title,
         "guessed": subject.guessed,
+        "accept": accepted,
         "seconds": round(time.perf_counter() - started, 2),
         "errors": sum(finding.level == LEVELS[0] for finding in findings),
         "warnings": sum(finding.level == LEVELS[1] for finding in findings),

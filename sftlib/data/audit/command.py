@@ -6,9 +6,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sftlib.artifacts.atomic import write_json
+from sftlib.config.data import AuditError
 from sftlib.config.layers import set_key
 from sftlib.config.yamlfile import parse_value
 from sftlib.data.audit.audit import audit
@@ -36,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="set a dotted key of the experiment"
     )
+    parser.add_argument("--cluster", metavar="PROFILE", help="profile that the experiment is checked with")
+    parser.add_argument(
+        "--accept", action="append", default=[], choices=get_args(AuditError), metavar="KIND",
+        help="take errors of this kind as warnings, as data.accept does",
+    )  # fmt: skip
     data = parser.add_argument_group("with data files")
     data.add_argument("--validation", type=Path, metavar="FILE", help="validation records beside DATA")
     data.add_argument("--test", type=Path, metavar="FILE", help="test records beside DATA")
@@ -59,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show:
         return _show(subject, arguments.split, arguments.show)
     prompts = prompt_file(arguments.prompts, arguments.strategy) if arguments.prompts else None
-    record = audit(subject, prompts)
+    record = audit(subject, prompts, arguments.accept)
     if subject.run:
         write_json(subject.run.paths.audit, record)
     if arguments.json:
@@ -84,7 +90,7 @@ def _subject(arguments: argparse.Namespace) -> Subject:
     if arguments.model:
         set_key(settings, "model.name_or_path", arguments.model)
         overrides.append(f"model.name_or_path={arguments.model}")
-    return open_subject(arguments.target, overrides, others, settings)
+    return open_subject(arguments.target, overrides, others, settings, arguments.cluster)
 
 
 def _show(subject: Subject, name: str, wanted: str) -> int:

@@ -21,7 +21,7 @@ from sftlib.errors import InputError
 
 FEWEST = 10  # finished prompts of one system prompt: with fewer, what they have in common may be chance
 MOST_SYSTEMS = 20  # more different system prompts are content, not a frame
-SHORTEST = 4  # letters in common that count as a frame
+SHORTEST = 8  # letters in common that count as a frame
 GRAVE = 0.1  # share of prompts of a kind that was never trained on from which a run stops
 _RENDERED = ("labelled", "alpaca", "columns", "text")  # the formats that go through prompt.system and prompt.user
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")

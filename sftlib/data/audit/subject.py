@@ -50,8 +50,8 @@ class Subject:
     guessed: list[str] = field(default_factory=list)
 
 
-def experiment_subject(path: Path, overrides: list[str]) -> Subject:
-    experiment = load_experiment(path, overrides, "local")
+def experiment_subject(path: Path, overrides: list[str], profile: str | None = None) -> Subject:
+    experiment = load_experiment(path, overrides, profile)
     views = _views(
         [(cell.id, cell.config) for cell in experiment.cells if not cell.is_baseline] or _all(experiment.cells)
     )
@@ -218,14 +218,20 @@ def _label(sample: Sample, config: SFTConfig) -> str | None:
     return sample.gold if sample.gold in config.task.labels else spelled_label(sample.target or "", config.task)
 
 
-def open_subject(target: Path, overrides: list[str], others: dict[str, Path], settings: dict[str, Any]) -> Subject:
+def open_subject(
+    target: Path, overrides: list[str], others: dict[str, Path], settings: dict[str, Any], profile: str | None = None
+) -> Subject:
     """By what the target is: a run directory, an experiment file, or records."""
     if RunPaths(target).record.exists():
+        if overrides or others:
+            raise InputError(
+                "the settings of a run are fixed: --set, --model, --validation and --test go with EXP or DATA"
+            )
         return run_subject(target)
     if target.suffix.lower() in (".yaml", ".yml") or (target.suffix.lower() == ".json" and _is_experiment(target)):
         if others:
             raise InputError("--validation and --test go with a data file; an experiment names its own splits")
-        return experiment_subject(target, overrides)
+        return experiment_subject(target, overrides, profile)
     return data_subject(target, others, settings)
 
 

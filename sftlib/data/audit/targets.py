@@ -1,7 +1,8 @@
-"""A target that the evaluation parser would not read back as its own gold label: taught, and never counted as right."""
+"""A target that the evaluation parser would not read back as its own gold label, or only by mending it first."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -34,7 +35,7 @@ def target_finding(part: Part, task: TaskSection) -> Iterator[Finding]:
     by_label = shares(by_class(hit), part.classes)
     reasons = listed({why: f"{count:,}" for why, count in Counter(why for _, why in found).most_common()})
     sentence = (
-        f"{len(found):,} of {len(part):,} targets are not read back as their own label ({listed(by_label)}; {reasons}), "
+        f"{len(found):,} of {len(part):,} targets are not read back as their own label as they stand ({listed(by_label)}; {reasons}), "
         f"for example {_quoted(hit[0].sample.target or '')}"
     )
     yield Finding(
@@ -49,7 +50,16 @@ def _fault(target: str, entry: Entry, task: TaskSection) -> str | None:
         return str(reason)
     if entry.sample.gold in task.labels and label != entry.sample.gold:
         return "another label"
-    return None
+    return "invalid JSON" if task.target == "json" and not _is_json(target) else None
+
+
+def _is_json(target: str) -> bool:
+    """The parser takes an object out of broken surroundings, for a model's sake; what is taught must not need that."""
+    try:
+        json.loads(target)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _quoted(target: str) -> str:

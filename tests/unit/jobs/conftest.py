@@ -21,9 +21,9 @@ PROJECT = HERE.parents[2]
 FAKE_STAGE = [sys.executable, str(HERE / "fake_stage.py")]
 
 
-def records(count: int) -> str:
+def records(count: int, start: int = 0) -> str:
     rows = [
-        {"id": f"r{i}", "text": f"text {i}", "label": "hate" if i % 3 else "normal", "group": "ab"[i % 2]}
+        {"id": f"r{i}", "text": f"text {i + start}", "label": "hate" if i % 3 else "normal", "group": "ab"[i % 2]}
         for i in range(count)
     ]
     return "".join(json.dumps(row) + "\n" for row in rows)
@@ -35,7 +35,7 @@ def experiment_file(tmp_path: Path) -> Callable[..., Path]:
 
     def write(**sections: Any) -> Path:
         (tmp_path / "train.jsonl").write_text(records(40))
-        (tmp_path / "test.jsonl").write_text(records(12))
+        (tmp_path / "test.jsonl").write_text(records(12, start=100))
         values = {
             "name": "tiny",
             "data": {"train": "train.jsonl", "test": "test.jsonl", "group_columns": ["group"]},
