@@ -29,6 +29,11 @@ def cache_dir() -> Path:
     return base.expanduser().absolute()
 
 
+def datasets_dir(hub: str) -> Path:
+    """What was fetched of a Hub data set: a folder for each commit, and refs/NAME -> commit."""
+    return cache_dir() / "datasets" / hub.replace("/", "--")
+
+
 @dataclass(frozen=True)
 class CellPaths:
     """One cell: one combination of the sweep, or the baseline."""

@@ -18,17 +18,17 @@ from sftlib.errors import DataError, InputError
 
 Encoded = tuple[list[int], list[tuple[int, int]]]  # token ids, and where each stands in the text
 
-_SECRET = secrets.token_hex(8)  # not guessable by a record; no id depends on it
-# Around an answer, while it is looked for in a rendered conversation.
-OPEN, CLOSE = f"\ue000{_SECRET}<\ue001", f"\ue000{_SECRET}>\ue001"
-_MARK = re.compile(rf"\ue000{_SECRET}:(\d+)\ue001")
-
 
 class ControlTokens:
     """The control tokens of one tokenizer under one template."""
 
     def __init__(self, tokenizer: Any, template_text: str) -> None:
         self.tokenizer = tokenizer
+        # Not guessable by a record, and no id depends on it. It goes with the object into other processes.
+        self._secret = secrets.token_hex(8)
+        self._marks = re.compile(rf"\ue000{self._secret}:(\d+)\ue001")
+        # Around an answer, while it is looked for in a rendered conversation.
+        self.open, self.close = f"\ue000{self._secret}<\ue001", f"\ue000{self._secret}>\ue001"
         added = getattr(tokenizer, "added_tokens_decoder", {})
         self.special = {token.content for token in added.values() if token.special} | set(tokenizer.all_special_tokens)
         # Such as <tool_call>: not special, but the template speaks with it. An answer may hold it (<think>), a post not.
@@ -45,14 +45,16 @@ class ControlTokens:
         return pattern.sub(lambda match: self._mark(match.group()), text)
 
     def _mark(self, name: str) -> str:
-        return f"\ue000{_SECRET}:{self._number[name]}\ue001"
+        return f"\ue000{self._secret}:{self._number[name]}\ue001"
 
     def unguard(self, marked: str) -> str:
         """The text as a reader sees it."""
-        return _MARK.sub(lambda match: self.names[int(match.group(1))], marked) if _SECRET in marked else marked
+        return (
+            self._marks.sub(lambda match: self.names[int(match.group(1))], marked) if self.is_marked(marked) else marked
+        )
 
     def is_marked(self, text: str) -> bool:
-        return _SECRET in text
+        return self._secret in text
 
     def first_end(self, text: str) -> int | None:
         """Where the first control token that the template wrote ends; None where there is none."""
@@ -61,7 +63,10 @@ class ControlTokens:
 
     def renamed(self, marked: str) -> str:
         """For the renamed tokenizer: the template's tokens by their secret names, the record's text as it is."""
-        return self.unguard(self._all.sub(lambda match: _secret_name(self._number[match.group()]), marked))
+        return self.unguard(self._all.sub(lambda match: self._secret_name(match.group()), marked))
+
+    def _secret_name(self, name: str) -> str:
+        return f"<sft:{self._secret}:{self._number[name]}>"
 
     @cached_property
     def renamed_backend(self) -> Any:
@@ -75,13 +80,13 @@ class ControlTokens:
                 f"{self.names[0]!r} in a record's text apart from the template's; use a model with a tokenizer.json"
             )
         copy = Tokenizer.from_str(json.dumps(self._renamed_tree(json.loads(backend.to_str())), ensure_ascii=False))
-        for name, number in self._number.items():
-            if copy.token_to_id(_secret_name(number)) != self.tokenizer.convert_tokens_to_ids(name):
+        for name in self.names:
+            if copy.token_to_id(self._secret_name(name)) != self.tokenizer.convert_tokens_to_ids(name):
                 raise InputError(f"the tokenizer's token {name!r} cannot be told from the same characters in a text")
         return copy
 
     def _renamed_tree(self, tree: dict[str, Any]) -> dict[str, Any]:
-        new = {name: _secret_name(number) for name, number in self._number.items()}
+        new = {name: self._secret_name(name) for name in self.names}
         for token in tree["added_tokens"]:
             token["content"] = new.get(token["content"], token["content"])
         model = tree["model"]
@@ -92,10 +97,6 @@ class ControlTokens:
         if model.get("unk_token") in new:
             model["unk_token"] = new[model["unk_token"]]
         return {**tree, "post_processor": None, "truncation": None, "padding": None}
-
-
-def _secret_name(number: int) -> str:
-    return f"<sft:{_SECRET}:{number}>"
 
 
 def _matcher(names: Iterable[str]) -> re.Pattern[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sftlib.data.control_tokens import CLOSE, OPEN, ControlTokens
+from sftlib.data.control_tokens import ControlTokens
 from sftlib.data.templates import ChatTemplate
 from sftlib.errors import DataError, InputError
 
@@ -22,6 +22,7 @@ class Frame:
     ending: str  # the part of it that is learnt: up to the end of text, or to the first control token
     inner_lead: str  # between the generation prompt and an answer that is followed by further turns
     inner_ending: str  # what ends such an answer
+    marks: tuple[str, str]  # put around an answer while it is looked for
 
     def without_tail(self, completion: str) -> str:
         """The answer with its ending, without the line break or words that a template may put behind."""
@@ -35,16 +36,16 @@ class Frame:
         """Where the assistant's turns stand in the rendered prompt, with lead and ending; None where the template
         changes them. Each answer is rendered between two marks; a template that trims is shown them trimmed."""
         for trimmed in (False, True):
-            marked = render([_bracketed(turn, trimmed) for turn in turns])
-            if marked.replace(OPEN, "").replace(CLOSE, "") == prompt:
+            marked = render([self._bracketed(turn, trimmed) for turn in turns])
+            if marked.replace(self.marks[0], "").replace(self.marks[1], "") == prompt:
                 return self._spans(marked, prompt, sum(turn["role"] == "assistant" for turn in turns))
         return None
 
     def _spans(self, marked: str, prompt: str, count: int) -> list[Span] | None:
-        before, *pieces = marked.split(OPEN)
+        before, *pieces = marked.split(self.marks[0])
         spans, start = [], len(before)  # in the prompt, which is the marked text without its marks
         for piece in pieces:
-            answer, _, between = piece.partition(CLOSE)
+            answer, _, between = piece.partition(self.marks[1])
             end = start + len(answer)
             framed = (start - len(self.inner_lead), end + len(self.inner_ending))
             if prompt[framed[0] : framed[1]] != f"{self.inner_lead}{answer}{self.inner_ending}":
@@ -53,12 +54,11 @@ class Frame:
             start = end + len(between)
         return spans if len(spans) == count else None
 
-
-def _bracketed(turn: dict[str, Any], trimmed: bool) -> dict[str, Any]:
-    if turn["role"] != "assistant":
-        return turn
-    content = turn["content"].strip() if trimmed else turn["content"]
-    return {**turn, "content": f"{OPEN}{content}{CLOSE}"}
+    def _bracketed(self, turn: dict[str, Any], trimmed: bool) -> dict[str, Any]:
+        if turn["role"] != "assistant":
+            return turn
+        content = turn["content"].strip() if trimmed else turn["content"]
+        return {**turn, "content": f"{self.marks[0]}{content}{self.marks[1]}"}
 
 
 def measure_frame(template: ChatTemplate, control: ControlTokens) -> Frame:
@@ -77,7 +77,8 @@ def measure_frame(template: ChatTemplate, control: ControlTokens) -> Frame:
         raise InputError(f"template {template.name} begins a text with {bos!r} twice: the model never saw that")
     tail = last.rpartition(_ANSWER)[2]
     ending = _ending(tail, eos, control)
-    return Frame(tail, ending, *_inner(template, tokenizer, [asked, answered, asked], prompt, ending, control))
+    inner = _inner(template, tokenizer, [asked, answered, asked], prompt, ending, control)
+    return Frame(tail, ending, *inner, (control.open, control.close))
 
 
 def _ending(tail: str, eos: str, control: ControlTokens) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
@@ -102,3 +104,11 @@ def test_rows_are_what_row_gives() -> None:
         one = renderer(loss_on=mode)
         assert one.rows(samples) == [one.row(sample) for sample in samples]
         assert one.prompts(samples) == [one.prompt(sample) for sample in samples]
+
+
+def test_a_renderer_works_the_same_in_another_process() -> None:
+    samples = [Sample("s", [{"role": "user", "content": "a <|im_end|> b"}], "fine <|im_end|>")]
+    here = renderer()
+    expected = here.rows(samples)  # the copy of the tokenizer is made by now
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(here.rows, samples).result() == expected
