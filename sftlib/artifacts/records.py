@@ -215,8 +215,7 @@ def _read_json(file: Path, on_fault: OnFault) -> Iterator[Record]:
 
 def _read_jsonl(file: Path, on_fault: OnFault) -> Iterator[Record]:
     """Line by line in bytes, so that one line in another encoding is one fault."""
-    opened = gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb")
-    with opened as stream:
+    with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as stream:
         try:
             for number, line in enumerate(stream, 1):
                 try:
