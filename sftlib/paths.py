@@ -34,6 +34,38 @@ def datasets_dir(hub: str) -> Path:
     return cache_dir() / "datasets" / hub.replace("/", "--")
 
 
+def token_cache() -> Path:
+    """Tokenised splits, an entry a folder."""
+    return cache_dir() / "tokens"
+
+
+@dataclass(frozen=True)
+class TokenPaths:
+    """One entry of the token cache: flat arrays and what they are."""
+
+    root: Path
+
+    @property
+    def header(self) -> Path:
+        return self.root / "entry.json"
+
+    @property
+    def ids(self) -> Path:
+        return self.root / "ids.int32"
+
+    @property
+    def supervised(self) -> Path:
+        return self.root / "supervised.bool"
+
+    @property
+    def offsets(self) -> Path:
+        return self.root / "offsets.int64"
+
+    @property
+    def arrays(self) -> tuple[Path, ...]:
+        return self.ids, self.supervised, self.offsets
+
+
 @dataclass(frozen=True)
 class CellPaths:
     """One cell: one combination of the sweep, or the baseline."""

@@ -7,8 +7,9 @@ is found before anything is submitted. The same function gives the data stage it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,36 @@ def _needed_fields(data: DataSection) -> dict[str, set[str]]:
 
 def read_split(config: SFTConfig, name: str) -> Split:
     """Read one split of the experiment and check that each record is what the format says."""
+    parts = list(stream_split(config, name))
+    dropped: Counter[str] = Counter()
+    for part in parts:
+        dropped.update(part.dropped)
+    records = [record for part in parts for record in part.records]
+    return replace(parts[0], records=records, dropped=dict(dropped), sha256=split_digest(config, name))
+
+
+def stream_split(config: SFTConfig, name: str, size: int = 1000) -> Iterator[Split]:
+    """The same split in parts of at most `size` records, each read and checked when it is asked for; no digest."""
     source = _source(config, name)
-    path = Path(source.path or "")
-    records = list(read_records(path))
-    kept = [record for record in records if _matches(record, source)]
-    dropped = {f"where {source.where}": len(records) - len(kept)} if source.where else {}
-    if not kept:
+    path, first, total = Path(source.path or ""), None, 0
+    fmt: str = config.data.format
+    unseen = set(config.data.group_columns)
+    records = read_records(path)
+    while part := list(islice(records, size)):
+        total += len(part)
+        kept = [record for record in part if _matches(record, source)]
+        if kept and first is None:
+            first, fmt = kept[0], fmt if fmt != "auto" else _detected(kept[0], config.data)
+        _check_fields(kept, fmt, config)
+        unseen -= {column for column in unseen if any(column in record.fields for record in kept)}
+        dropped = {f"where {source.where}": len(part) - len(kept)} if source.where else {}
+        yield Split(name, source, fmt, kept, dropped)
+    if first is None:
         raise DataError(
-            f"{path}: data.{name}.where {source.where} keeps none of {len(records)} records: change or drop the filter"
+            f"{path}: data.{name}.where {source.where} keeps none of {total} records: change or drop the filter"
         )
-    fmt = config.data.format if config.data.format != "auto" else _detected(kept[0], config.data)
-    _check_fields(kept, fmt, config)
-    return Split(name, source, fmt, kept, dropped, split_digest(config, name))
+    for column in sorted(unseen):
+        _require(first, column, fmt)
 
 
 def split_digest(config: SFTConfig, name: str) -> str:
@@ -114,9 +133,6 @@ def _check_fields(records: list[Record], fmt: str, config: SFTConfig) -> None:
             _require(record, column, fmt)
         if fmt == "labelled":
             _check_labelled(record, config)
-    for column in data.group_columns:
-        if not any(column in record.fields for record in records):
-            _require(records[0], column, fmt)
 
 
 def _require(record: Record, column: str, fmt: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from sftlib.artifacts.adapters import read_adapter_record, weights_digest
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.config.cells import Cell
-from sftlib.config.inputs import SPLITS, Split, read_split
+from sftlib.config.inputs import SPLITS, Split, read_split, split_digest
 from sftlib.config.load import Experiment, load_experiment
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import CorruptError, DataError, InputError
@@ -83,12 +84,17 @@ class Run:
 
     def split(self, config: SFTConfig, name: str) -> Split:
         """The records of a split; refused when its file is not the one that the run was planned with."""
-        split = read_split(config, name)
-        if split.sha256 != self.inputs[name]["sha256"]:
-            raise DataError(
-                f"{split.source.path} was changed after the run was planned: start a new run (sft run EXPERIMENT)"
-            )
-        return split
+        self.check_inputs(config, [name])
+        return read_split(config, name)
+
+    def check_inputs(self, config: SFTConfig, names: Iterable[str]) -> None:
+        """Refuse a split whose file is not the one that the run was planned with; no record is read for it."""
+        for name in names:
+            if split_digest(config, name) != self.inputs[name]["sha256"]:
+                raise DataError(
+                    f"{self.inputs[name]['path']} was changed after the run was planned: "
+                    f"start a new run (sft run EXPERIMENT)"
+                )
 
     def cell_config(self, name: str) -> SFTConfig:
         """The typed tree of one cell, checked against the hash that run.json recorded."""

@@ -1,16 +1,41 @@
-"""A split as rows of token ids and labels, with what was dropped and why."""
+"""A split as rows of token ids and labels: out of the token cache where it holds them, else built and put there."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from sftlib.config.inputs import Split
+import sftlib
+from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_value
+from sftlib.artifacts.progress import say
+from sftlib.artifacts.tokencache import Entry, building, find_entry, write_header
+from sftlib.config.inputs import Split, split_digest, stream_split
 from sftlib.config.tree import SFTConfig
-from sftlib.data.rendering import IGNORED, Renderer, TrainingRow
+from sftlib.data.preparation import PART, write_rows
+from sftlib.data.rendering import Renderer, tokenizer_digest
 from sftlib.data.rows import Rows
-from sftlib.data.samples import Sample, samples_of
-from sftlib.errors import DataError
+from sftlib.errors import DataError, SftError
+from sftlib.paths import TokenPaths
+
+# Whatever these hold may shape a token: an entry that older code made is never read.
+_CODE = ("data/*.py", "config/inputs.py", "artifacts/records.py")
+_LIBRARIES = ("tokenizers", "transformers", "jinja2")
+_POLL_S, _SAY_S = 0.2, 60.0
+
+Tick = Callable[[int], None]
+
+
+def _silent(_: int) -> None: ...
 
 
 class SFTDatasetProcessor:
@@ -20,42 +45,130 @@ class SFTDatasetProcessor:
         self.config = config
         self.renderer = Renderer(config, tokenizer)
 
-    def rows(self, split: Split) -> Rows:
-        """The rows of a split; what is longer than train.max_length is treated as train.overlong says."""
-        samples = samples_of(split, self.config)
-        rendered = self.renderer.rows(samples)
-        limit = self.config.train.max_length
-        long = [sample for sample, row in zip(samples, rendered, strict=True) if len(row.ids) > limit]
-        if not long:
-            return Rows.of(rendered, dict(split.dropped))
-        return self._shortened(rendered, long, split)
+    def rows(self, split: Split | str, tick: Tick = _silent) -> Rows:
+        """The rows of a split, by its name or as it was read; long records are treated as train.overlong says."""
+        name = split if isinstance(split, str) else split.name
+        parts = self._parts(name, split)
+        if not self.config.data.cache:
+            return self._uncached(name, parts, tick)
+        key_parts = self.key_parts(split)
+        key = sha256_value(key_parts)[:32]
+        if (found := find_entry(key)) is None:
+            found = self._built(key, key_parts, name, parts, tick)
+        folder, entry = found
+        return Rows.mapped(folder, entry.dropped)
 
-    def _shortened(self, rendered: list[TrainingRow], long: list[Sample], split: Split) -> Rows:
-        limit, policy = self.config.train.max_length, self.config.train.overlong
-        if policy == "error":
-            raise DataError(_too_long(long, split, limit, max(len(row.ids) for row in rendered)))
-        if policy == "truncate_prompt":
-            return Rows.of([_cut_prompt(row, limit) for row in rendered], dict(split.dropped))
-        kept = [row for row in rendered if len(row.ids) <= limit]
-        return Rows.of(kept, {**split.dropped, f"longer than {limit} tokens": len(rendered) - len(kept)})
+    def key_parts(self, split: Split | str) -> dict[str, Any]:
+        """All that a row depends on. No record is read for it when the split is given by name."""
+        config = self.config
+        digest = split_digest(config, split) if isinstance(split, str) else _records_digest(split)
+        return {
+            "split": split if isinstance(split, str) else split.name,
+            "data": digest,
+            "data_settings": sha256_value(_data_settings(config)),
+            "formatting_func": _source_digest(config.data.formatting_func),
+            "rendering": self.renderer.fingerprint(),  # template and its variables, prompt texts, task
+            "tokenizer": tokenizer_digest(self.renderer.tokenizer),
+            "train": {name: getattr(config.train, name) for name in ("loss_on", "max_length", "overlong")},
+            "code": code_digest(),
+            "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+        }
+
+    def _parts(self, name: str, split: Split | str) -> Iterator[Split]:
+        if isinstance(split, str):
+            yield from stream_split(self.config, name, PART)
+            return
+        for start in range(0, len(split), PART):
+            part = replace(split, records=split.records[start : start + PART])
+            yield part if start == 0 else replace(part, dropped={})
+
+    def _built(
+        self, key: str, key_parts: dict[str, Any], name: str, parts: Iterator[Split], tick: Tick
+    ) -> tuple[TokenPaths, Entry]:
+        """Build the entry, or wait where another process of this node does."""
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return _wait_for(key)
+        started = time.time()
+        with building(key) as folder:
+            self._write(folder, key, key_parts, name, parts, tick)
+        found = find_entry(key)
+        if found is None:
+            raise SftError(f"the token cache lost entry {key} while it was read: run it again")
+        entry = found[1]
+        say(f"{name}: {entry.records} records tokenised in {time.time() - started:.1f} s -> {found[0].root}")
+        return found
+
+    def _write(
+        self, folder: TokenPaths, key: str, key_parts: dict[str, Any], name: str, parts: Iterator[Split], tick: Tick
+    ) -> Entry:
+        started, config = time.time(), self.config
+        where = _where(config, name)
+        totals, files = write_rows(folder, self.renderer, parts, where, tick)
+        entry = Entry(
+            key=key, split=name, source=where, tokenizer=config.model.tokenizer or config.model.name_or_path,
+            template=self.renderer.template.name, parts=key_parts, records=totals.records, rows=totals.rows,
+            tokens=totals.tokens, supervised_tokens=totals.supervised_tokens, longest=totals.longest, files=files,
+            dropped=dict(totals.dropped), created=time.time(), seconds=round(time.time() - started, 2),
+            sftlib=sftlib.__version__,
+        )  # fmt: skip
+        write_header(folder, entry)
+        return entry
+
+    def _uncached(self, name: str, parts: Iterator[Split], tick: Tick) -> Rows:
+        """Into a temporary folder that goes when the rows do."""
+        folder = TokenPaths(Path(tempfile.mkdtemp(prefix="sft-rows-")))
+        try:
+            entry = self._write(folder, "", {}, name, parts, tick)
+        except BaseException:
+            shutil.rmtree(folder.root, ignore_errors=True)
+            raise
+        rows = Rows.mapped(folder, entry.dropped)
+        weakref.finalize(rows, shutil.rmtree, folder.root, ignore_errors=True)
+        return rows
 
 
-def _too_long(long: list[Sample], split: Split, limit: int, longest: int) -> str:
-    by_label = ", ".join(
-        f"{label}: {count}" for label, count in Counter(str(sample.gold)[:40] for sample in long).most_common(5)
-    )
-    return (
-        f"{split.source.path}: {len(long)} of {len(split)} records are longer than train.max_length = {limit} tokens "
-        f"({by_label}; the longest has {longest}): raise train.max_length, or set train.overlong to drop or truncate_prompt"
-    )
+def _wait_for(key: str) -> tuple[TokenPaths, Entry]:
+    """Another process of this node builds: no collective waits, so none runs into its timeout."""
+    started = said = time.monotonic()
+    while (found := find_entry(key)) is None:
+        time.sleep(_POLL_S)
+        if time.monotonic() - said > _SAY_S:
+            said = time.monotonic()
+            say(f"waiting for the token cache ({said - started:.0f} s): local rank 0 builds entry {key}")
+    return found
 
 
-def _cut_prompt(row: TrainingRow, limit: int) -> TrainingRow:
-    """Take tokens from the prompt's start; the answer is kept whole."""
-    over = len(row.ids) - limit
-    if over <= 0:
-        return row
-    answer = sum(label != IGNORED for label in row.labels)
-    if answer >= limit:
-        raise DataError(f"an answer of {answer} tokens does not fit in train.max_length = {limit}: raise it")
-    return TrainingRow(row.ids[over:], row.labels[over:])
+def _data_settings(config: SFTConfig) -> dict[str, Any]:
+    """The section without what names a place or a way of working: content is hashed, not paths."""
+    settings = config.data.model_dump(mode="json", exclude={"workers", "cache", "streaming"})
+    for source in (settings[name] for name in ("train", "validation", "test")):
+        if source:
+            source.pop("path")
+    return settings
+
+
+def _records_digest(split: Split) -> str:
+    """Of the records themselves: whoever made this split may have left some of its file's out."""
+    return sha256_lines(json.dumps(record.fields, sort_keys=True, default=str) for record in split.records)
+
+
+def _where(config: SFTConfig, name: str) -> str:
+    source = getattr(config.data, name) or config.data.train
+    return str(source.path or source.hub) if source else f"data.{name}"
+
+
+def _source_digest(function: str | None) -> str | None:
+    """The hash of the file that `module:function` stands in."""
+    if function is None:
+        return None
+    spec = find_spec(function.partition(":")[0])
+    if spec is None or spec.origin is None:
+        raise DataError(f"data.formatting_func = {function!r}: there is no such module")
+    return sha256_file(Path(spec.origin))
+
+
+def code_digest() -> str:
+    """The hash of the code that turns records into rows."""
+    root = Path(sftlib.__file__).parent
+    files = sorted(path for pattern in _CODE for path in root.glob(pattern))
+    return sha256_value([[str(path.relative_to(root)), sha256_file(path)] for path in files])

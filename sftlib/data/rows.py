@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sftlib.data.rendering import IGNORED, TrainingRow
+from sftlib.paths import TokenPaths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """The rows of a split in the order of their records: `rows[i]` is `{"input_ids", "labels"}`, lists of int."""
 
@@ -20,14 +22,29 @@ class Rows:
     supervised: npt.NDArray[np.bool_]  # for each token, whether the loss counts it
     offsets: npt.NDArray[np.int64]  # row i is ids[offsets[i]:offsets[i + 1]]
     dropped: dict[str, int] = field(default_factory=dict)  # why -> how many
+    folder: TokenPaths | None = None  # where the arrays are mapped from
 
     @classmethod
     def of(cls, rows: Sequence[TrainingRow], dropped: dict[str, int] | None = None) -> Rows:
         """Rows that are held in memory."""
         offsets = np.cumsum([0, *(len(row.ids) for row in rows)], dtype=np.int64)
-        ids = np.fromiter((token for row in rows for token in row.ids), np.int32, offsets[-1])
-        supervised = np.fromiter((label != IGNORED for row in rows for label in row.labels), np.bool_, offsets[-1])
-        return cls(ids, supervised, offsets, dropped or {})
+        ids = np.fromiter(chain.from_iterable(row.ids for row in rows), np.int32, offsets[-1])
+        labels = np.fromiter(chain.from_iterable(row.labels for row in rows), np.int32, offsets[-1])
+        return cls(ids, labels != IGNORED, offsets, dropped or {})
+
+    @classmethod
+    def mapped(cls, folder: TokenPaths, dropped: dict[str, int]) -> Rows:
+        """Rows of an entry of the token cache: read where they lie, by every process alike, when they are asked for."""
+        ids = np.memmap(folder.ids, np.int32, "r")
+        supervised = np.memmap(folder.supervised, np.bool_, "r")
+        offsets = np.memmap(folder.offsets, np.int64, "r")
+        return cls(ids.view(np.ndarray), supervised.view(np.ndarray), offsets.view(np.ndarray), dropped, folder)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Another process maps the files itself instead of being sent what they hold."""
+        if self.folder is not None:
+            return Rows.mapped, (self.folder, self.dropped)
+        return Rows, (self.ids, self.supervised, self.offsets, self.dropped)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

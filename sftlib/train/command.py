@@ -46,9 +46,9 @@ def _train(target: Run, cell: str) -> dict:
     paths, config = target.paths.cell(cell), target.cell_config(cell)
     if not target.why_untrained(cell, deep=True):
         return read_json(paths.summary)
-    splits = {name: target.split(config, name) for name in target.inputs if name != "test"}
+    target.check_inputs(config, [name for name in target.inputs if name != "test"])
     from sftlib.train.trainer import SFTTrainer
 
     with open_progress(target.paths, "train", cell, 0, "steps") as progress:
-        SFTTrainer(config, output_dir=paths.root, splits=splits, progress=progress).train()
+        SFTTrainer(config, output_dir=paths.root, progress=progress).train()
     return read_json(paths.summary)

@@ -18,13 +18,13 @@ from sftlib.artifacts.atomic import write_json, write_text
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import Progress, ProgressFile, say
 from sftlib.artifacts.receipt import stage_receipt
-from sftlib.config.inputs import Split, read_split
+from sftlib.config.inputs import Split
 from sftlib.config.tree import SFTConfig
 from sftlib.data.collation import SupervisedCollator
 from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rendering import tokenizer_digest
 from sftlib.data.rows import Rows
-from sftlib.errors import DataError, StoppedError
+from sftlib.errors import StoppedError
 from sftlib.models.hardware import dtype_name
 from sftlib.models.loading import load_base, load_tokenizer, model_identity
 from sftlib.paths import CHECKPOINT_PREFIX, CellPaths
@@ -85,12 +85,9 @@ class SFTTrainer:
         return model
 
     def _prepare_datasets(self) -> tuple[Rows, Rows | None]:
-        splits = self.splits or {
-            name: read_split(self.config, name) for name in ("train", "validation") if getattr(self.config.data, name)
-        }
+        named = [name for name in ("train", "validation") if getattr(self.config.data, name)]
+        splits: dict[str, Split | str] = {**(self.splits or dict(zip(named, named, strict=True)))}
         rows = self.processor.rows(splits["train"])
-        if not rows.supervised_tokens:
-            raise DataError(f"{splits['train'].source.path}: no token is supervised: every label is masked")
         validation = self.processor.rows(splits["validation"]) if "validation" in splits else None
         say(f"train: {len(rows)} records, {rows.tokens} tokens, {rows.supervised_tokens} supervised")
         return rows, validation

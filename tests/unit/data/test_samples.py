@@ -117,7 +117,9 @@ def test_overlong_records_follow_the_policy(tmp_path: Path) -> None:
         config = SFTConfig.model_validate(values)
         return SFTDatasetProcessor(config, build_tokenizer()).rows(read_split(config, "train"))
 
-    with pytest.raises(DataError, match=r"1 of 2 records are longer than train.max_length = 100 tokens \(hate: 1;"):
+    with pytest.raises(
+        DataError, match=r"1 of 2 records are longer than train.max_length = 100 tokens \(label hate: 1;"
+    ):
         rows("error")
     assert len(rows("drop")) == 1 and rows("drop").dropped == {"longer than 100 tokens": 1}
     short, cut = rows("truncate_prompt")
