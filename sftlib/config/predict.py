@@ -44,6 +44,9 @@ class ReportSection(Section):
     bootstrap: int = knob(10_000, "replicates", ge=100)
     seed: int = knob(0, "seed of bootstrap and permutation", ge=0)
     reference_group: str | None = knob(None, "group to which disparity ratios refer; default: the largest")
+    intersections: bool = knob(
+        True, "with several data.group_columns also report every two of them crossed (race × gender)"
+    )
     small_group: int = knob(30, "groups with fewer positives or negatives are flagged", ge=1)
     calibration_bins: int = knob(10, "bins of ECE and of the reliability diagram", ge=2)
     metrics_columns: Literal["sftlib", "record"] = knob("sftlib", "column names of the CSV files")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sftlib.config.rundir import Run
+from sftlib.config.tree import SFTConfig
 from sftlib.metrics.formulas import Array
 from sftlib.metrics.trivial import trivial_baselines
 from sftlib.report.combine import CellStatistics
@@ -14,34 +14,33 @@ from sftlib.report.scheme import M, Scheme
 from sftlib.report.score_figures import score_figures
 from sftlib.report.scored import ScoreTally
 from sftlib.report.tally import ORIGINAL, SOURCE, Tally
-from sftlib.report.training import training_figures
 from sftlib.report.vocabulary import NONE
 
-MOST_INTERVALS = 200  # bootstraps of groups within strata; with more of them only rates are given, which are exact
+MOST_INTERVALS = 200  # bootstraps of one grouping; with more groups only rates are given, which are exact
 
 
-def cell_figures(run: Run, cell: str, statistics: CellStatistics, scheme: Scheme) -> dict[str, Any]:
-    """Everything metrics.json says about one cell."""
-    about = {"is_baseline": run.cell(cell).is_baseline, "overrides": run.cell(cell).overrides}
+def cell_figures(config: SFTConfig, statistics: CellStatistics, scheme: Scheme) -> dict[str, Any]:
+    """Everything that follows from a cell's answers."""
     if statistics.tally:
-        figures = _label_figures(run, statistics.tally, statistics.scores, scheme)
-    else:
-        figures = _text_figures(run, statistics)
-    return {**about, **figures, "training": training_figures(run, cell)}
+        return _label_figures(config, statistics.tally, statistics.scores, scheme)
+    return _text_figures(config, statistics, scheme)
 
 
-def _label_figures(run: Run, tally: Tally, scores: ScoreTally | None, scheme: Scheme) -> dict[str, Any]:
-    columns, report = run.config.data.group_columns, run.config.report
+def _label_figures(config: SFTConfig, tally: Tally, scores: ScoreTally | None, scheme: Scheme) -> dict[str, Any]:
+    columns, report = scheme.columns, config.report
     overall = tally.overall()
     groups = {column: _first(tally.by_group(column)) for column in columns}
     counts = scheme.counts(overall)
     return {
         "overall": scheme.measure({"": overall})[""],
-        "groups": {column: scheme.measure(matrices) for column, matrices in groups.items()},
+        "groups": {
+            column: scheme.measure(matrices, intervals=len(matrices) <= MOST_INTERVALS)
+            for column, matrices in groups.items()
+        },
         "disparities": {
             c: group_gaps(report, tally, scheme, c, groups[c], overall) for c in columns if scheme.positive
         },
-        "stratified": _stratified(run, tally, scheme),
+        "stratified": _stratified(config, tally, scheme),
         "scores": score_figures(scores, scheme, report.calibration_bins) if scores and scores.scored else None,
         "baselines": trivial_baselines(counts.n_positive, counts.n_negative) if scheme.positive else {},
         "confusion": _confusion(overall, scheme),
@@ -70,9 +69,9 @@ def _most(counts: Mapping[str, int], limit: int = 20) -> dict[str, int]:
     return {name[:200]: count for name, count in ordered[:limit]}
 
 
-def _stratified(run: Run, tally: Tally, scheme: Scheme) -> dict[str, Any]:
+def _stratified(config: SFTConfig, tally: Tally, scheme: Scheme) -> dict[str, Any]:
     """M by source and by original label, and by group within each; empty where the data names none."""
-    data, result = run.config.data, {}
+    data, result = config.data, {}
     for name, axis, column in (
         ("source", SOURCE, data.source_column),
         ("original_label", ORIGINAL, data.original_label_column),
@@ -81,7 +80,7 @@ def _stratified(run: Run, tally: Tally, scheme: Scheme) -> dict[str, Any]:
             continue
         strata = tally.by_source() if axis == SOURCE else tally.by_original()
         result[name] = scheme.measure(_first(strata))
-        result[f"group_by_{name}"] = {c: _group_strata(tally, scheme, c, axis) for c in data.group_columns}
+        result[f"group_by_{name}"] = {c: _group_strata(tally, scheme, c, axis) for c in scheme.base_columns}
     return result
 
 
@@ -97,13 +96,13 @@ def _group_strata(tally: Tally, scheme: Scheme, column: str, axis: int) -> dict[
     return {stratum: result[stratum] for stratum in sorted(result, key=lambda name: (name == NONE, name))}
 
 
-def _text_figures(run: Run, statistics: CellStatistics) -> dict[str, Any]:
-    texts, data, confidence = statistics.texts, run.config.data, run.config.report.confidence
+def _text_figures(config: SFTConfig, statistics: CellStatistics, scheme: Scheme) -> dict[str, Any]:
+    texts, data, confidence = statistics.texts, config.data, scheme.confidence
     assert texts is not None  # a task has labels or texts
     strata = {"source": data.source_column, "original_label": data.original_label_column}
     return {
         "overall": texts.overall(confidence),
-        "groups": {column: texts.by_group(column, confidence) for column in data.group_columns},
+        "groups": {column: texts.by_group(column, confidence) for column in scheme.columns},
         "disparities": {},
         "stratified": {name: texts.by_stratum(name, confidence) for name, column in strata.items() if column},
         "scores": None,

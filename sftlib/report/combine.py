@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from sftlib.config.rundir import Run
+from sftlib.report.ahead import ahead, open_pool
+from sftlib.report.answer_store import AnswerStore
 from sftlib.report.contents import ShardFaultError, check_content, load_shard
 from sftlib.report.coverage import CellCoverage
 from sftlib.report.findings import Finding
 from sftlib.report.identity import SampleIds
 from sftlib.report.merged import merged_writer
 from sftlib.report.open_ended import TextTally
-from sftlib.report.reading import encode, read_batches
+from sftlib.report.reading import COUNTED, encode, read_batches
 from sftlib.report.scheme import Scheme
 from sftlib.report.scored import ScoreTally
 from sftlib.report.tally import Tally
-from sftlib.report.vocabulary import Codes, Vocabularies, Vocabulary
+from sftlib.report.vocabulary import GROUP_PREFIX, Codes, Vocabularies, Vocabulary
 
 GroupRows = dict[str, Counter[str]]  # column -> group -> records
 
@@ -57,50 +61,66 @@ class Combined:
     cells: dict[str, CellStatistics]
     known_rows: GroupRows = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    answers: AnswerStore | None = None  # where there is more than one cell
 
 
 def combine(
     run: Run, coverage: Mapping[str, CellCoverage], scheme: Scheme, target: Path, on_shard: Callable[[], None]
 ) -> Combined:
     """Read every usable shard once, in cell order, then row order; one whose bytes are wrong is refused in `coverage`."""
-    columns = tuple(run.config.data.group_columns)
-    combined = Combined({})
-    for cell in run.cells:  # unknown labels belong to a cell, so each has vocabularies of its own
-        combined.cells[cell.id] = _statistics(run, scheme, Vocabularies(Vocabulary(scheme.labels), columns))
-    ids, seen = SampleIds(), set[int]()
-    with merged_writer(target, columns) as write:
-        for name, index in _in_order(run, coverage):
+    combined = Combined({}, answers=AnswerStore(target.parent) if len(run.cells) > 1 and scheme.has_labels else None)
+    groups: dict[str, Vocabulary] = {}
+    for cell in run.cells:  # unknown labels belong to a cell, so each has vocabularies of its own, but for groups
+        words = Vocabularies(Vocabulary(scheme.labels), scheme.base_columns, dict(scheme.crossings), groups=groups)
+        combined.cells[cell.id] = statistics_of(scheme, words, run.test_count)
+    ids, seen = SampleIds(run.test_count), set[int]()
+    with merged_writer(target, scheme.base_columns) as append, open_pool() as pool:
+        for name, index, content, batches in _shards(run, coverage, pool, ids.is_wanted):
             on_shard()
-            content = _content(run, coverage[name], index)
-            if content is None:
-                continue
-            statistics, is_new = combined.cells[name], index not in seen
-            for batch in read_batches(content):
-                write(name, batch)
-                codes = encode(batch, statistics.words)
-                statistics.add(codes, batch)
-                if is_new:
-                    count_groups(combined.known_rows, codes, statistics.words)
+            append(name, content)
+            codes = [encode(batch, combined.cells[name].words) for batch in batches]
+            for batch, part in zip(batches, codes, strict=True):
+                combined.cells[name].add(part, batch)
+                if index not in seen:
+                    count_groups(combined.known_rows, part, combined.cells[name].words)
                     ids.add(batch)
+            if combined.answers:
+                combined.answers.add(name, index, codes)
             seen.add(index)
     combined.findings += ids.findings()
     return combined
 
 
-def _content(run: Run, cell: CellCoverage, index: int) -> pa.Buffer | None:
+def _shards(
+    run: Run, coverage: Mapping[str, CellCoverage], pool: ThreadPoolExecutor, with_ids: bool
+) -> Iterator[tuple[str, int, pa.Buffer, list[pa.RecordBatch]]]:
+    """(cell, index, bytes, batches) of every shard whose bytes are right; hashed and decoded ahead of their use."""
+    needed = [*COUNTED, *(["sample_id"] if with_ids else []), *(GROUP_PREFIX + c for c in run.config.data.group_columns)]
+    places = list(_in_order(run, coverage))
+    loaded = ahead(pool, (partial(_load, run, coverage[name], index, needed) for name, index in places))
+    for (name, index), (content, batches) in zip(places, loaded, strict=True):
+        if isinstance(content, ShardFaultError):
+            coverage[name].refuse(run, index, content.kind, content.reason)
+        else:
+            yield name, index, content, batches
+
+
+def _load(
+    run: Run, cell: CellCoverage, index: int, columns: Sequence[str]
+) -> tuple[pa.Buffer | ShardFaultError, list[pa.RecordBatch]]:
     path, manifest = run.paths.cell(cell.cell).shard(index, run.num_shards), cell.shards[index]
     try:
         content = load_shard(path, manifest)
         check_content(content, manifest)
+        return content, list(read_batches(content, columns))
     except ShardFaultError as fault:
-        cell.refuse(run, index, fault.kind, fault.reason)
-        return None
-    return content
+        return fault, []
 
 
 def count_groups(rows: GroupRows, codes: Codes, words: Vocabularies) -> None:
     """Add a batch's records by group."""
-    for column, member in codes.groups.items():
+    for column in words.columns:
+        member = codes.groups[column]
         counts = np.bincount(member.values, minlength=len(words.groups[column]))
         counter = rows.setdefault(column, Counter())
         for code in np.flatnonzero(counts):
@@ -113,12 +133,11 @@ def _in_order(run: Run, coverage: Mapping[str, CellCoverage]) -> Iterator[tuple[
             yield cell.id, index
 
 
-def _statistics(run: Run, scheme: Scheme, words: Vocabularies) -> CellStatistics:
+def statistics_of(scheme: Scheme, words: Vocabularies, rows: int) -> CellStatistics:
+    """Nothing yet, in the form that the task asks for; `rows` decides whether scores are kept one by one."""
     if not scheme.has_labels:
         return CellStatistics(words, texts=TextTally(words))
     scores = None
     if scheme.positive:
-        scores = ScoreTally(
-            words, words.labels.find(scheme.positive, 0), run.test_count, run.config.report.calibration_bins
-        )
+        scores = ScoreTally(words, scheme.positive_code, rows, scheme.calibration_bins)
     return CellStatistics(words, Tally(words), scores)

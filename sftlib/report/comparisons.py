@@ -36,7 +36,7 @@ def compare_run(
     against = [(baseline, cell) for cell, baseline in baselines.items()]
     # A pair (first, second) is compared as second minus first; a cell is `a` and so comes second.
     others = [(second, first) for first, second in pairs_of(trained, best)]
-    joints = _joints(run, coverage, combined, scheme, [*against, *others], set(against))
+    joints = _joints(run, combined, scheme, [*against, *others], set(against))
     entries = _family(joints, against, scheme, "baseline", len(against))
     entries += _family(joints, others, scheme, "cells", len(trained) * (len(trained) - 1) // 2)
     for entry in entries:
@@ -49,7 +49,6 @@ def compare_run(
 
 def _joints(
     run: Run,
-    coverage: Mapping[str, CellCoverage],
     combined: Combined,
     scheme: Scheme,
     pairs: list[Pair],
@@ -57,7 +56,8 @@ def _joints(
 ) -> dict[Pair, Joint]:
     """Joint counts of all pairs, in full (by group, with examples) for some."""
     if scheme.has_labels:
-        return joint_tables(run, coverage, scheme, pairs, full)
+        groups = next(iter(combined.cells.values())).words.groups
+        return joint_tables(combined.answers, groups, scheme, run.num_shards, pairs, full) if combined.answers else {}
     texts = {name: cell.texts for name, cell in combined.cells.items() if cell.texts}
     return {pair: text_joint(run, texts[pair[0]], texts[pair[1]]) for pair in pairs}
 

@@ -14,14 +14,20 @@ from sftlib.report.coverage import CellCoverage, run_fingerprint
 from sftlib.report.findings import NOTE, Finding, rerun_command
 from sftlib.report.scheme import Scheme
 from sftlib.report.sentences import verdicts
-from sftlib.report.training import training_finding
+from sftlib.report.training import training_figures, training_finding
 
 SCHEMA_VERSION = 1
 
 
 def run_figures(run: Run, coverage: Mapping[str, CellCoverage], combined: Combined, scheme: Scheme) -> dict[str, Any]:
     """Everything that is known, in the form of docs/metrics.md."""
-    cells = {cell.id: cell_figures(run, cell.id, combined.cells[cell.id], scheme) for cell in run.cells}
+    cells = {
+        cell.id: {
+            "is_baseline": cell.is_baseline, "overrides": cell.overrides,
+            **cell_figures(run.config, combined.cells[cell.id], scheme), "training": training_figures(run, cell.id),
+        }
+        for cell in run.cells
+    }  # fmt: skip
     comparisons, findings = compare_run(run, coverage, combined, scheme, cells)
     found = [
         *(finding for cell in coverage.values() for finding in cell.findings),

@@ -13,18 +13,17 @@ MOST_IDS = 500_000  # row ranges prove coverage at any size; comparing this many
 class SampleIds:
     """The ids of all shards, each shard once."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int) -> None:
+        self.is_wanted = rows <= MOST_IDS
         self._parts: list[pa.Array] = []
-        self._count = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
-        self._count += batch.num_rows
-        if self._count <= MOST_IDS:
+        if self.is_wanted:
             self._parts.append(batch.column("sample_id"))
 
     def findings(self) -> list[Finding]:
         """The first few ids that stand at more than one row."""
-        if not self._parts or self._count > MOST_IDS:
+        if not self._parts:
             return []
         ids = pa.chunked_array(self._parts)
         if pc.count_distinct(ids, mode="all").as_py() == len(ids):

@@ -1,11 +1,12 @@
-"""predictions.parquet: batches of all cells come in, in order, and one file with a `cell` column in front goes out."""
+"""predictions.parquet: whole shards come in as the bytes that were verified, one file with a `cell` column in front goes
+out. Column chunks are copied as they are; only the footer is written anew, so that a merge costs what a copy costs."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,76 +15,164 @@ from sftlib.artifacts.atomic import replacing
 from sftlib.artifacts.shards import ROW_GROUP_ROWS
 from sftlib.errors import CorruptError
 from sftlib.report.arrow import repeated
+from sftlib.report.footers import I64, LIST, MAGIC, STRUCT, Struct, footer_bytes, footer_span, read_footer
 from sftlib.report.vocabulary import GROUP_PREFIX
 
-Write = Callable[[str, pa.RecordBatch], None]
+# Fields of the Parquet footer (parquet.thrift), by the struct that they stand in.
+SCHEMA, NUM_ROWS, ROW_GROUPS, KEY_VALUES, COLUMN_ORDERS = 2, 3, 4, 5, 7
+NUM_CHILDREN = 5
+COLUMNS, TOTAL_BYTES, GROUP_ROWS, FILE_OFFSET, COMPRESSED_BYTES, ORDINAL = 1, 2, 3, 5, 6, 7
+CHUNK_OFFSET, CHUNK_METADATA, CHUNK_INDEXES = 2, 3, (4, 5, 6, 7)  # page indexes stay behind
+PAGE_OFFSETS, BLOOM_FILTERS = (9, 10, 11), (14, 15)
+ARROW_SCHEMA = b"ARROW:schema"  # says nothing of the cell column; readers see plain text columns without it
+
+
+class Append(Protocol):
+    def __call__(self, cell: str, content: pa.Buffer) -> None: ...
 
 
 @contextlib.contextmanager
-def merged_writer(target: Path, group_columns: Sequence[str]) -> Iterator[Write]:
-    """Yield a function that appends a batch of a cell; when the block ends well, the file is there."""
+def merged_writer(target: Path, group_columns: Sequence[str]) -> Iterator[Append]:
+    """Yield a function that appends a shard of a cell; when the block ends well, the file is there."""
     with replacing(target) as temporary:
-        writer = _MergedWriter(temporary)
-        try:
-            yield writer.write
-            writer.finish(group_columns)
-        finally:
-            writer.close()
+        with temporary.open("wb", buffering=0) as stream:
+            merged = _Merged(stream)
+            yield merged.append
+            merged.finish(group_columns)
 
 
-class _MergedWriter:
-    """Takes its schema from the first batch; no row is kept."""
+class _Merged:
+    """Takes its schema from the first shard; one that differs is written anew in the form of the first."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._writer: Any = None
-        self._schema: pa.Schema | None = None
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.at = stream, 0
+        self._write(MAGIC)
+        self.footer: Struct | None = None
+        self._schema: Any = None  # of the shards, without the cell column
+        self._arrow_schema: pa.Schema | None = None
+        self._names: dict[tuple[str, int], tuple[bytes, Struct]] = {}
 
-    def write(self, cell: str, batch: pa.RecordBatch) -> None:
-        schema = self._schema or self._open(batch.schema)
-        names = repeated(cell, batch.num_rows)
-        columns = [_conform(batch, field) for field in list(schema)[1:]]
-        whole = pa.RecordBatch.from_arrays([names, *columns], schema=schema)
-        self._writer.write_batch(whole, row_group_size=ROW_GROUP_ROWS)
+    def append(self, cell: str, content: pa.Buffer) -> None:
+        """Copy a shard behind what is there."""
+        footer = read_footer(memoryview(content))
+        if self.footer is None:
+            self._open(content, footer)
+        elif footer[SCHEMA] != self._schema:
+            content = _conform(content, self._arrow_schema)
+            footer = read_footer(memoryview(content))
+        assert self.footer is not None
+        data, shift, merged = memoryview(content), self.at, self.footer[ROW_GROUPS][1][1]
+        self._write(data[: footer_span(data)[0]])  # the magic in front comes along: offsets then all move alike
+        for group in footer[ROW_GROUPS][1][1]:
+            _move(group, shift)
+            self._name(cell, group)
+            group.pop(ORDINAL, None)  # optional, and too small for more than 32,767 row groups
+            merged.append(group)
+        self.footer[NUM_ROWS] = (I64, self.footer[NUM_ROWS][1] + footer[NUM_ROWS][1])
 
     def finish(self, group_columns: Sequence[str]) -> None:
         """Where no shard was usable the file still exists, empty, with the columns that a reader asks for."""
-        if self._schema is None:
-            texts = ["sample_id", "gold", "prediction", *(GROUP_PREFIX + name for name in group_columns)]
-            self._open(
-                pa.schema([(texts[0], pa.string()), ("row", pa.int64()), *((n, pa.string()) for n in texts[1:])])
-            )
+        if self.footer is None:
+            texts = ["gold", "prediction", *(GROUP_PREFIX + name for name in group_columns)]
+            schema = [("sample_id", pa.string()), ("row", pa.int64()), *((name, pa.string()) for name in texts)]
+            empty = _encoded(pa.schema(schema).empty_table())
+            self._open(empty, read_footer(memoryview(empty)))
+        assert self.footer is not None
+        self._write(footer_bytes(self.footer))
 
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+    def _open(self, content: pa.Buffer, footer: Struct) -> None:
+        kind, (element, fields) = footer[SCHEMA]
+        self._schema = (kind, (element, [dict(field) for field in fields]))
+        self._arrow_schema = pq.read_schema(pa.BufferReader(content))
+        _, named = self._cell_chunk("", 1)
+        root = {**fields[0], NUM_CHILDREN: (fields[0][NUM_CHILDREN][0], fields[0][NUM_CHILDREN][1] + 1)}
+        self.footer = dict(footer)
+        self.footer[SCHEMA] = (kind, (element, [root, named[SCHEMA][1][1][1], *fields[1:]]))
+        self.footer[NUM_ROWS] = (I64, 0)
+        self.footer[ROW_GROUPS] = (LIST, (STRUCT, []))
+        if COLUMN_ORDERS in footer:
+            kind, (element, orders) = footer[COLUMN_ORDERS]
+            self.footer[COLUMN_ORDERS] = (kind, (element, [orders[0], *orders]))
+        if KEY_VALUES in footer:
+            kind, (element, pairs) = footer[KEY_VALUES]
+            self.footer[KEY_VALUES] = (kind, (element, [pair for pair in pairs if pair[1][1] != ARROW_SCHEMA]))
 
-    def _open(self, schema: pa.Schema) -> pa.Schema:
-        cell = pa.field("cell", pa.dictionary(pa.int32(), pa.string()))
-        self._schema = pa.schema([cell, *schema])
-        repeating = [field.name for field in self._schema if pa.types.is_dictionary(field.type)]
-        # Without the Arrow schema readers see plain text columns, not the dictionaries that we wrote from. Ids and scores
-        # hardly repeat: trying to make dictionaries of them costs a third of the time.
-        self._writer = pq.ParquetWriter(
-            self.path, self._schema, compression="zstd", write_page_checksum=True, store_schema=False,
-            use_dictionary=repeating, column_encoding={"row": "DELTA_BINARY_PACKED"},
-        )  # fmt: skip
-        if schema.metadata:
-            self._writer.add_key_value_metadata(schema.metadata)
-        return self._schema
+    def _name(self, cell: str, group: Struct) -> None:
+        """Put the cell's name in front of a row group: one chunk that says the same in every row."""
+        data, footer = self._cell_chunk(cell, group[GROUP_ROWS][1])
+        start = footer_span(data)[0]
+        shift = self.at
+        self._write(memoryview(data)[:start])
+        own = _copied(footer[ROW_GROUPS][1][1][0])
+        _move(own, shift)
+        kind, (element, chunks) = group[COLUMNS]
+        group[COLUMNS] = (kind, (element, [*own[COLUMNS][1][1], *chunks]))
+        for field in (TOTAL_BYTES, COMPRESSED_BYTES):
+            if field in group:
+                group[field] = (I64, group[field][1] + own[field][1])
+
+    def _cell_chunk(self, cell: str, rows: int) -> tuple[bytes, Struct]:
+        """A Parquet file of one column, by which pyarrow writes the chunk that we lift out of it."""
+        if (cell, rows) not in self._names:
+            table = pa.table({"cell": repeated(cell, rows)})
+            data = _encoded(table, rows).to_pybytes()
+            self._names[cell, rows] = data, read_footer(data)
+        return self._names[cell, rows]
+
+    def _write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self.stream.write(view) :]
+        self.at += len(data)
 
 
-def _conform(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
-    """The batch's column as the file has it; null where this shard lacks it."""
-    if field.name not in batch.schema.names:
-        return pa.nulls(batch.num_rows, field.type)
-    column = batch.column(field.name)
-    if column.type == field.type:
-        return column
+def _copied(group: Struct) -> Struct:
+    """A row group that may be changed: the chunk of a name is used many times."""
+    kind, (element, chunks) = group[COLUMNS]
+    own = [{**chunk, CHUNK_METADATA: (STRUCT, dict(chunk[CHUNK_METADATA][1]))} for chunk in chunks]
+    return {**group, COLUMNS: (kind, (element, own))}
+
+
+def _move(group: Struct, shift: int) -> None:
+    """Every offset of a row group, by as much as its bytes moved."""
+    if FILE_OFFSET in group:
+        group[FILE_OFFSET] = (I64, group[FILE_OFFSET][1] + shift)
+    for chunk in group[COLUMNS][1][1]:
+        if chunk[CHUNK_OFFSET][1]:
+            chunk[CHUNK_OFFSET] = (I64, chunk[CHUNK_OFFSET][1] + shift)
+        for field in CHUNK_INDEXES:
+            chunk.pop(field, None)
+        metadata = chunk[CHUNK_METADATA][1]
+        for field in PAGE_OFFSETS:
+            if field in metadata:
+                metadata[field] = (I64, metadata[field][1] + shift)
+        for field in BLOOM_FILTERS:
+            metadata.pop(field, None)
+
+
+def _encoded(table: pa.Table, rows: int = ROW_GROUP_ROWS) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table, sink, compression="zstd", row_group_size=max(1, rows), write_page_checksum=True, store_schema=False
+    )
+    return sink.getvalue()
+
+
+def _conform(content: pa.Buffer, schema: pa.Schema | None) -> pa.Buffer:
+    """The shard with the columns of the first one; null where this shard lacks one."""
+    assert schema is not None
+    table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    columns = [_conformed(table, field) for field in schema]
+    return _encoded(pa.table(columns, schema=schema))
+
+
+def _conformed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    if field.name not in table.schema.names:
+        return pa.nulls(table.num_rows, field.type)
     try:
-        return column.cast(field.type)
+        return table.column(field.name).cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        kind = table.schema.field(field.name).type
         raise CorruptError(
-            f"column {field.name!r} is {column.type} in one shard and {field.type} in another: sft rerun"
+            f"column {field.name!r} is {kind} in one shard and {field.type} in another: sft rerun"
         ) from None

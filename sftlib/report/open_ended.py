@@ -28,7 +28,7 @@ class TextTally:
         self.reasons: Counter[str] = Counter()
         self._values: list[Array] = []
         self._rows: list[Array] = []
-        self._members: dict[str, list[tuple[Array, Array]]] = {column: [] for column in vocabularies.columns}
+        self._members: dict[str, list[tuple[Array, Array]]] = {column: [] for column in vocabularies.all_columns}
         self._strata: list[Array] = []
 
     def add(self, codes: Codes, batch: pa.RecordBatch) -> None:

@@ -1,4 +1,4 @@
-"""Which cells are compared, and their joint counts: usable shards come in, for each pair label x outcome x outcome goes
+"""Which cells are compared, and their joint counts: stored answers come in, for each pair label x outcome x outcome goes
 out, for all records and by group, with a few records that flipped. Only shards that both cells have are counted."""
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 from sftlib.config.rundir import Run
 from sftlib.errors import CorruptError
 from sftlib.metrics.formulas import Array
-from sftlib.metrics.paired import joint_counts_by_group
+from sftlib.report.answer_store import AnswerStore, ShardAnswers
 from sftlib.report.contents import ShardFaultError, load_shard
 from sftlib.report.coverage import CellCoverage
-from sftlib.report.reading import encode, read_batches
 from sftlib.report.scheme import Scheme
-from sftlib.report.vocabulary import GROUP_PREFIX, Membership, Vocabularies, Vocabulary
+from sftlib.report.vocabulary import Membership, Vocabulary
 
 BASELINE, CELLS = "baseline", "cells"
 ALL_PAIRS = 8  # with more cells only the best is compared with each other one
@@ -35,13 +34,6 @@ class Joint:
     groups: dict[str, dict[str, Array]] = field(default_factory=dict)
     only_first_right: list[tuple[int, int]] = field(default_factory=list)  # (shard, row in the shard)
     only_second_right: list[tuple[int, int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _ShardCodes:
-    gold: Array
-    outcomes: dict[str, Array]
-    groups: dict[str, Membership]
 
 
 def baseline_of(run: Run) -> dict[str, str]:
@@ -71,75 +63,55 @@ def pairs_of(cells: Sequence[str], best: str | None) -> list[Pair]:
 
 
 def joint_tables(
-    run: Run, coverage: Mapping[str, CellCoverage], scheme: Scheme, pairs: Sequence[Pair], by_group: set[Pair]
-) -> dict[Pair, Joint]:
-    """The joint counts of every pair, shard by shard."""
-    width, columns = len(scheme.labels) + 1, tuple(run.config.data.group_columns)
+    answers: AnswerStore, groups: Mapping[str, Vocabulary], scheme: Scheme, shards: int, pairs: Sequence[Pair],
+    by_group: set[Pair],
+) -> dict[Pair, Joint]:  # fmt: skip
+    """The joint counts of every pair, shard by shard; `groups` are the names behind the codes of each column."""
+    width = len(scheme.labels) + 1
     joints = {pair: Joint(np.zeros((width - 1, width, width), np.int64)) for pair in pairs}
-    for index in range(run.num_shards if pairs else 0):
-        there = [name for name in coverage if index in coverage[name].shards]
+    for index in range(shards if pairs else 0):
+        there = answers.cells(index)
         wanted = [pair for pair in pairs if pair[0] in there and pair[1] in there]
-        if not wanted:
-            continue
-        names = sorted({name for pair in wanted for name in pair})
-        words = Vocabularies(Vocabulary(scheme.labels), columns)
-        shard = _read(run, coverage, index, names, words)
-        for pair in wanted:
-            _add(joints[pair], shard, pair, width - 1)
-            if pair in by_group:
-                _add_groups(joints[pair], shard, pair, width - 1, words)
-                _add_examples(joints[pair], shard, pair, index)
+        if wanted:
+            shard = answers.shard(index, sorted({name for pair in wanted for name in pair}))
+            for pair in wanted:
+                _add(joints[pair], shard, pair, groups if pair in by_group else {}, index)
     return joints
 
 
-def _read(
-    run: Run, coverage: Mapping[str, CellCoverage], index: int, names: Sequence[str], words: Vocabularies
-) -> _ShardCodes:
-    """Gold and groups from the first cell (they are the same samples), outcomes from each."""
-    columns = ["gold", "prediction", *(GROUP_PREFIX + column for column in words.columns)]
-    outcomes: dict[str, Array] = {}
-    gold, groups = np.empty(0, np.uint8), {}
-    for name in names:
-        content = _content(run, coverage[name], index)
-        parts = [encode(batch, words) for batch in read_batches(content, columns if not outcomes else columns[:2])]
-        small = np.min_scalar_type(len(words.labels))
-        if not outcomes:
-            gold = np.concatenate([part.gold.astype(small) for part in parts] or [gold])
-            groups = {column: _joined([part.groups[column] for part in parts], parts) for column in words.columns}
-        outcomes[name] = np.concatenate([part.outcome.astype(small) for part in parts] or [gold])
-    return _ShardCodes(gold, outcomes, groups)
-
-
-def _joined(members: Sequence[Membership], parts: Sequence) -> Membership:
-    starts = np.cumsum([0, *(len(part) for part in parts)])
-    rows = [member.rows + start for member, start in zip(members, starts, strict=False)]
-    empty = [np.empty(0, np.int64)]
-    return Membership(np.concatenate(rows or empty), np.concatenate([member.values for member in members] or empty))
-
-
-def _add(joint: Joint, shard: _ShardCodes, pair: Pair, num_labels: int) -> None:
-    known = shard.gold < num_labels
-    first, second = (shard.outcomes[name][known] for name in pair)
-    zeros = np.zeros(len(first), np.int64)
-    joint.cells += joint_counts_by_group(shard.gold[known], first, second, zeros, 1, num_labels)[0]
-
-
-def _add_groups(joint: Joint, shard: _ShardCodes, pair: Pair, num_labels: int, words: Vocabularies) -> None:
+def _add(joint: Joint, shard: ShardAnswers, pair: Pair, groups: Mapping[str, Vocabulary], index: int) -> None:
+    """One shard of one pair. The cell of a record is made once, in the smallest integers, and shared by all groupings."""
+    num_labels, width = len(joint.cells), joint.cells.shape[1]
     first, second = (shard.outcomes[name] for name in pair)
-    for column, member in shard.groups.items():
-        kept = shard.gold[member.rows] < num_labels
-        rows, values, names = member.rows[kept], member.values[kept], words.groups[column].names
-        counts = joint_counts_by_group(shard.gold[rows], first[rows], second[rows], values, len(names), num_labels)
+    size = joint.cells.size
+    kind = np.min_scalar_type((num_labels + 1) * width * width)
+    # A record whose gold label is unknown lands behind the last cell and is cut off.
+    cell = (shard.gold.astype(kind) * kind.type(width) + first) * kind.type(width) + second
+    joint.cells += np.bincount(cell, minlength=size)[:size].reshape(joint.cells.shape)
+    for column, words in groups.items():
+        tables = _by_group(shard.groups[column], cell, len(words), size)
         known = joint.groups.setdefault(column, {})
-        for name, table in zip(names, counts, strict=True):
+        for name, table in zip(words.names, tables.reshape(-1, *joint.cells.shape), strict=True):
             known[name] = known[name] + table if name in known else table
+    if groups:
+        _add_examples(joint, shard, pair, index)
 
 
-def _add_examples(joint: Joint, shard: _ShardCodes, pair: Pair, index: int) -> None:
+def _by_group(member: Membership, cell: Array, num_groups: int, size: int) -> Array:
+    is_plain = len(member.rows) == len(cell)
+    own = cell if is_plain else cell[member.rows]
+    width = max(size, int(cell.max(initial=0)) + 1)
+    kind = np.min_scalar_type(num_groups * width)
+    keys = member.values.astype(kind) * kind.type(width) + own
+    return np.bincount(keys, minlength=num_groups * width).reshape(num_groups, width)[:, :size]
+
+
+def _add_examples(joint: Joint, shard: ShardAnswers, pair: Pair, index: int) -> None:
+    if min(len(joint.only_first_right), len(joint.only_second_right)) >= EXAMPLES:
+        return
     first, second = (shard.outcomes[name] == shard.gold for name in pair)
     for kept, flipped in ((joint.only_first_right, first & ~second), (joint.only_second_right, second & ~first)):
-        if len(kept) < EXAMPLES:
-            kept += [(index, int(row)) for row in np.flatnonzero(flipped)[: EXAMPLES - len(kept)]]
+        kept += [(index, int(row)) for row in np.flatnonzero(flipped)[: EXAMPLES - len(kept)]]
 
 
 def sample_ids(run: Run, cell: CellCoverage, places: Sequence[tuple[int, int]]) -> list[str]:

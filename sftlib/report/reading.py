@@ -3,7 +3,8 @@ a Python object, so that the cost is that of reading the columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,44 @@ import pyarrow.parquet as pq
 
 from sftlib.metrics.formulas import Array
 from sftlib.report.arrow import numpy_of
-from sftlib.report.vocabulary import GROUP_PREFIX, NONE, Codes, Membership, Vocabularies, Vocabulary
+from sftlib.report.vocabulary import CROSS, GROUP_PREFIX, NONE, Codes, Membership, Vocabularies, Vocabulary
 
 BATCH_ROWS = 262_144
 _CODED = ("gold", "prediction", "reason", "source", "original_label")
+COUNTED = (*_CODED, "row", "score", "prompt_tokens", "new_tokens")  # and the groups: what figures are made of
 
 
-def read_batches(content: pa.Buffer, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The shard's batches, page checksums verified, texts that repeat as dictionaries."""
+def batch_readers(
+    content: pa.Buffer, columns: Sequence[str] | None = None
+) -> Iterator[Callable[[], list[pa.RecordBatch]]]:
+    """Calls that each read a part of the shard, page checksums verified, texts that repeat as dictionaries."""
     metadata = pq.read_metadata(pa.BufferReader(content))
+    names = metadata.schema.to_arrow_schema().names
+    wanted = None if columns is None else [name for name in names if name in columns]
+    groups: list[int] = []
+    rows = 0
+    for place in range(metadata.num_row_groups):
+        groups.append(place)
+        rows += metadata.row_group(place).num_rows
+        if rows >= BATCH_ROWS or place + 1 == metadata.num_row_groups:
+            yield partial(_read, content, metadata, groups, wanted)
+            groups, rows = [], 0
+
+
+def _read(
+    content: pa.Buffer, metadata: pq.FileMetaData, groups: list[int], columns: list[str] | None
+) -> list[pa.RecordBatch]:
     file = pq.ParquetFile(
         pa.BufferReader(content), metadata=metadata, read_dictionary=_repeating(metadata),
         page_checksum_verification=True,
     )  # fmt: skip
-    wanted = None if columns is None else [name for name in file.schema_arrow.names if name in columns]
-    yield from file.iter_batches(BATCH_ROWS, columns=wanted)
+    return file.read_row_groups(groups, columns=columns, use_threads=False).to_batches()
+
+
+def read_batches(content: pa.Buffer, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The shard's batches, one after the other."""
+    for read in batch_readers(content, columns):
+        yield from read()
 
 
 def _repeating(metadata: pq.FileMetaData) -> list[str]:
@@ -39,6 +63,9 @@ def _repeating(metadata: pq.FileMetaData) -> list[str]:
 def encode(batch: pa.RecordBatch, words: Vocabularies) -> Codes:
     """The batch as codes; new names join the vocabularies."""
     prediction = _column(batch, "prediction")
+    groups = {column: _membership(batch, column, words.groups[column]) for column in words.columns}
+    for name, (first, second) in words.crossings.items():
+        groups[name] = crossed(groups[first], groups[second], words.groups[first], words.groups[second], words.groups[name])
     return Codes(
         gold=_label_codes(_column(batch, "gold"), words.labels),
         outcome=_label_codes(prediction, words.labels, words.unknown),
@@ -46,7 +73,7 @@ def encode(batch: pa.RecordBatch, words: Vocabularies) -> Codes:
         source=_name_codes(_column(batch, "source"), words.sources),
         original=_name_codes(_column(batch, "original_label"), words.originals),
         score=_floats(batch, "score"),
-        groups={column: _membership(batch, column, words.groups[column]) for column in words.columns},
+        groups=groups,
         tokens=(_sum(batch, "prompt_tokens"), _sum(batch, "new_tokens")),
     )
 
@@ -84,6 +111,26 @@ def _membership(batch: pa.RecordBatch, column: str, words: Vocabulary) -> Member
     if name in batch.schema.names and pa.types.is_list(batch.schema.field(name).type):
         return _several(batch.column(name), words)
     return Membership(np.arange(batch.num_rows), _name_codes(_column(batch, name), words))
+
+
+def crossed(
+    first: Membership, second: Membership, first_words: Vocabulary, second_words: Vocabulary, words: Vocabulary
+) -> Membership:
+    """Who belongs to which group of both columns; a record in several groups of a column is in each combination. One
+    that has no group in either column has none here."""
+    rows, left, right = first.rows, first.values, second.values
+    if len(first.rows) != len(second.rows) or (first.rows != second.rows).any():
+        starts = np.searchsorted(second.rows, first.rows, "left")
+        counts = np.searchsorted(second.rows, first.rows, "right") - starts
+        rows, left = np.repeat(first.rows, counts), np.repeat(first.values, counts)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        right = second.values[np.repeat(starts, counts) + within]
+    keys = left * len(second_words) + right
+    seen, place = np.unique(keys, return_inverse=True)
+    names = [(first_words.names[key // len(second_words)], second_words.names[key % len(second_words)]) for key in seen]
+    codes = [words.code(NONE if NONE in pair else CROSS.join(pair)) for pair in names]
+    pairs = np.stack([rows, np.array(codes, np.int64)[place]])
+    return Membership(*(pairs if len(np.unique(rows)) == len(rows) else np.unique(pairs, axis=1)))
 
 
 def _several(column: pa.ListArray, words: Vocabulary) -> Membership:

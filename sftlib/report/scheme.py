@@ -4,7 +4,8 @@ An open-ended task has no labels; there an answer is right or wrong."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sftlib.metrics.bootstrap import bootstrap_intervals
 from sftlib.metrics.counts import Counts, rates_by_group
 from sftlib.metrics.formulas import Array, Formula
 from sftlib.metrics.multiclass import multiclass_rates, one_against_rest
+from sftlib.report.vocabulary import CROSS
 
 BINARY_INTERVALS: dict[str, Formula] = {"f1": formulas.f1, "accuracy": formulas.accuracy}
 CLASS_INTERVALS: dict[str, Formula] = {"macro_f1": formulas.macro_f1, "accuracy": formulas.accuracy}
@@ -37,6 +39,9 @@ class Scheme:
     confidence: float = 0.95
     replicates: int = 10_000
     seed: int = 0
+    calibration_bins: int = 10
+    base_columns: tuple[str, ...] = ()  # group columns as the data has them
+    crossings: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # intersection -> the columns that it crosses
 
     @classmethod
     def of(cls, config: SFTConfig) -> Scheme:
@@ -46,7 +51,16 @@ class Scheme:
         if len(labels) == 2:
             positive = positive or labels[0]
             labels = (positive, *(label for label in labels if label != positive))
-        return cls(labels, positive, report.confidence, report.bootstrap, report.seed)
+        columns = tuple(config.data.group_columns)
+        return cls(
+            labels, positive, report.confidence, report.bootstrap, report.seed, report.calibration_bins, columns,
+            {CROSS.join(pair): pair for pair in combinations(columns, 2)} if report.intersections else {},
+        )  # fmt: skip
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All groupings: the columns of the data, then their intersections."""
+        return (*self.base_columns, *self.crossings)
 
     @property
     def has_labels(self) -> bool:

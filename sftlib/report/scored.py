@@ -38,10 +38,10 @@ class ScoreTally:
         self.bins = calibration_bins * math.ceil(BINS / calibration_bins)  # so that the bins of the ECE divide it
         self.scored = self.unscored = self.out_of_range = 0
         self._rows: list[tuple[Array, Array]] = []
-        self._members: dict[str, list[tuple[Array, Array]]] = {column: [] for column in words.columns}
+        self._members: dict[str, list[tuple[Array, Array]]] = {column: [] for column in words.all_columns}
         self._histogram: ScoreHistogram | None = None
         self._group_counts: dict[str, Array] = {
-            column: np.zeros((0, 2, num_columns(self.bins)), int) for column in words.columns
+            column: np.zeros((0, 2, num_columns(self.bins)), int) for column in words.all_columns
         }
 
     def add(self, codes: Codes) -> None:

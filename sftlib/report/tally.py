@@ -57,7 +57,7 @@ class Tally:
 
     def __init__(self, words: Vocabularies) -> None:
         self.words = words
-        self.columns = {column: CountTable(5) for column in words.columns}
+        self.columns = {column: CountTable(5) for column in words.all_columns}
         self.everyone = CountTable(5)  # the group code is always 0
         self.reasons = CountTable(2)
         self.rows = self.unlabelled = self.unparsed = self.prompt_tokens = self.new_tokens = 0

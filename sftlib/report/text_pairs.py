@@ -23,7 +23,7 @@ def text_joint(run: Run, first: TextTally, second: TextTally) -> Joint:
     joint = Joint(joint_counts(label, wrong_a, wrong_b, num_classes=1))
     place_of = np.full(len(rows_a), -1)
     place_of[place_a] = np.arange(len(rows))
-    for column in first.words.columns:
+    for column in first.words.all_columns:
         members, values = first.members(column)
         kept = place_of[members] >= 0
         at, names = place_of[members[kept]], first.words.groups[column].names

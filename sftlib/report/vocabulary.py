@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sftlib.metrics.formulas import Array
 
 GROUP_PREFIX = "group."
+CROSS = " × "  # between the two columns of an intersection, and between their values
 NONE = "(none)"  # stands for a record without a group, a source or an original label
 
 
@@ -58,10 +59,11 @@ class Codes:
 
 @dataclass
 class Vocabularies:
-    """What the codes of all batches mean."""
+    """What the codes of all batches mean. `groups` may be shared, so that cells code their groups alike."""
 
     labels: Vocabulary
-    columns: tuple[str, ...]  # group columns
+    columns: tuple[str, ...]  # group columns as the data has them
+    crossings: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> the two columns that it crosses
     sources: Vocabulary = field(default_factory=Vocabulary)
     originals: Vocabulary = field(default_factory=Vocabulary)
     reasons: Vocabulary = field(default_factory=Vocabulary)
@@ -69,4 +71,9 @@ class Vocabularies:
     unknown: dict[str, int] = field(default_factory=dict)  # prediction that is no label -> records
 
     def __post_init__(self) -> None:
-        self.groups = {column: Vocabulary() for column in self.columns}
+        for column in self.all_columns:
+            self.groups.setdefault(column, Vocabulary())
+
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        return (*self.columns, *self.crossings)

@@ -1,0 +1,36 @@
+"""Work done ahead of its use: calls come in, their results go out in the same order, a few of them in the making."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+MOST_WORKERS = 4  # each holds a shard in memory; hashing and decoding leave Python's lock to the others
+
+
+def open_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_workers())
+
+
+def num_workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores))
+
+
+def ahead(pool: ThreadPoolExecutor, calls: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """The results in order; never more of them waiting than there are workers."""
+    waiting: deque[Future[T]] = deque()
+    try:
+        for call in calls:
+            waiting.append(pool.submit(call))
+            if len(waiting) > num_workers():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
