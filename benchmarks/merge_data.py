@@ -38,7 +38,10 @@ def make_run(folder: Path, rows: int, shards: int, groups: int, cells: int) -> R
 def _plan(folder: Path, rows: int, shards: int, cells: int) -> Run:
     """A run of that many records, though its test file holds two: ten million lines of JSON would prove nothing here."""
     folder.mkdir(parents=True)
-    lines = [{"id": f"s{i}", "text": "t", "label": label, "group": "g000", "source": "a", "fine": "x"} for i, label in enumerate(LABELS)]
+    lines = [
+        {"id": f"s{i}", "text": "t", "label": label, "group": "g000", "source": "a", "fine": "x"}
+        for i, label in enumerate(LABELS)
+    ]
     (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     values = {
         "name": "bench",
@@ -65,13 +68,23 @@ def _train(run: Run, cell: str) -> None:
     paths = run.paths.cell(cell)
     paths.adapter.mkdir(parents=True)
     AdapterRecord(cell, "base", "prompt", "tokenizer", f"weights of {cell}", "float32").write(paths.adapter)
-    summary = {"complete": True, "config_sha256": run.record["cell_configs"][cell], "adapter_sha256": f"weights of {cell}"}
+    summary = {
+        "complete": True,
+        "config_sha256": run.record["cell_configs"][cell],
+        "adapter_sha256": f"weights of {cell}",
+    }
     paths.summary.write_text(json.dumps(summary))
 
 
 def _parts(run: Run, cell: str) -> dict[str, str | None]:
     adapter = None if run.cell(cell).is_baseline else f"weights of {cell}"
-    return {"adapter": adapter, "base": "base", "prompt": "prompt", "tokenizer": "tokenizer", "test": run.inputs["test"]["sha256"]}
+    return {
+        "adapter": adapter,
+        "base": "base",
+        "prompt": "prompt",
+        "tokenizer": "tokenizer",
+        "test": run.inputs["test"]["sha256"],
+    }
 
 
 def _commit(run: Run, cell: str, index: int, table: pa.Table) -> ShardManifest:

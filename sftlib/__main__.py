@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "sftlib.train.command",
     "predict": "sftlib.infer.command",
     "merge": "sftlib.report.command",
+    "evaluate": "sftlib.report.foreign.command",
     "stage": "sftlib.models.staging",
     "audit": "sftlib.data.audit.command",
 }
@@ -23,7 +24,6 @@ COMMANDS = {
 PLANNED = {
     "prompts": "prompt building",
     "data": "the token cache",
-    "evaluate": "evaluation of foreign predictions",
     "compare": "paired comparison",
     "convergence": "convergence verdicts",
     "adapter": "adapter merge and push",

@@ -19,7 +19,7 @@ from sftlib.report.contents import ShardFaultError, check_content, load_shard
 from sftlib.report.coverage import CellCoverage
 from sftlib.report.findings import Finding
 from sftlib.report.identity import SampleIds
-from sftlib.report.merged import merged_writer
+from sftlib.report.merged import predictions_writer
 from sftlib.report.open_ended import TextTally
 from sftlib.report.reading import COUNTED, encode, read_batches
 from sftlib.report.scheme import Scheme
@@ -74,10 +74,11 @@ def combine(
         words = Vocabularies(Vocabulary(scheme.labels), scheme.base_columns, dict(scheme.crossings), groups=groups)
         combined.cells[cell.id] = statistics_of(scheme, words, run.test_count)
     ids, seen = SampleIds(run.test_count), set[int]()
-    with merged_writer(target, scheme.base_columns) as append, open_pool() as pool:
+    num_bytes = sum(cell.num_bytes for cell in coverage.values())
+    with predictions_writer(target, scheme.base_columns, num_bytes) as append, open_pool() as pool:
         for name, index, content, batches in _shards(run, coverage, pool, ids.is_wanted):
             on_shard()
-            append(name, content)
+            append(name, run.paths.cell(name).shard(index, run.num_shards), content)
             codes = [encode(batch, combined.cells[name].words) for batch in batches]
             for batch, part in zip(batches, codes, strict=True):
                 combined.cells[name].add(part, batch)
@@ -95,7 +96,11 @@ def _shards(
     run: Run, coverage: Mapping[str, CellCoverage], pool: ThreadPoolExecutor, with_ids: bool
 ) -> Iterator[tuple[str, int, pa.Buffer, list[pa.RecordBatch]]]:
     """(cell, index, bytes, batches) of every shard whose bytes are right; hashed and decoded ahead of their use."""
-    needed = [*COUNTED, *(["sample_id"] if with_ids else []), *(GROUP_PREFIX + c for c in run.config.data.group_columns)]
+    needed = [
+        *COUNTED,
+        *(["sample_id"] if with_ids else []),
+        *(GROUP_PREFIX + c for c in run.config.data.group_columns),
+    ]
     places = list(_in_order(run, coverage))
     loaded = ahead(pool, (partial(_load, run, coverage[name], index, needed) for name, index in places))
     for (name, index), (content, batches) in zip(places, loaded, strict=True):

@@ -36,6 +36,10 @@ class CellCoverage:
         return sum(manifest.row_count for manifest in self.shards.values())
 
     @property
+    def num_bytes(self) -> int:
+        return sum(manifest.file_bytes for manifest in self.shards.values())
+
+    @property
     def fingerprint(self) -> str | None:
         return next((manifest.fingerprint for manifest in self.shards.values()), None)
 

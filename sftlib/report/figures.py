@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sftlib.config.rundir import Run
+from sftlib.config.tree import SFTConfig
 from sftlib.report.cells import cell_figures
 from sftlib.report.combine import Combined
 from sftlib.report.comparisons import compare_run
@@ -32,7 +33,7 @@ def run_figures(run: Run, coverage: Mapping[str, CellCoverage], combined: Combin
     found = [
         *(finding for cell in coverage.values() for finding in cell.findings),
         *filter(None, (training_finding(run, cell.id) for cell in run.cells)),
-        *combined.findings, *findings, *_notes(run, cells),
+        *combined.findings, *findings, *answer_notes(run.config, cells),
     ]  # fmt: skip
     return {
         "schema_version": SCHEMA_VERSION,
@@ -108,9 +109,9 @@ def _cell_coverage(run: Run, cell: CellCoverage, combined: Combined) -> dict[str
     }
 
 
-def _notes(run: Run, cells: Mapping[str, dict[str, Any]]) -> list[Finding]:
+def answer_notes(config: SFTConfig, cells: Mapping[str, dict[str, Any]]) -> list[Finding]:
     """What does not make a report incomplete, but must not be overlooked."""
-    reference = run.config.report.reference_group
+    reference = config.report.reference_group
     known = {group for cell in cells.values() for groups in cell["groups"].values() for group in groups}
     notes = []
     if reference is not None and reference not in known:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sftlib.artifacts.atomic import write_json, write_text
+from sftlib.config.predict import ReportSection
 from sftlib.config.rundir import Run
+from sftlib.paths import ReportPaths
+from sftlib.report.attachments import Attachments, attachments_of
 from sftlib.report.combine import combine
 from sftlib.report.coverage import check_coverage
 from sftlib.report.figures import run_figures
@@ -22,15 +25,17 @@ def merge_run(run: Run, on_shard: Callable[[], None] = lambda: None) -> dict[str
     coverage = check_coverage(run)
     combined = combine(run, coverage, scheme, run.paths.report.predictions, on_shard)
     metrics = run_figures(run, coverage, combined, scheme)
-    write_report(run, metrics)
+    write_report(run.paths.report, metrics, run.config.report, attachments_of(run))
     return metrics
 
 
-def write_report(run: Run, metrics: dict[str, Any]) -> None:
+def write_report(
+    paths: ReportPaths, metrics: dict[str, Any], settings: ReportSection, attached: Attachments
+) -> None:  # fmt: skip
     """Each file whole or not at all; metrics.json last, since its time says how old the report is."""
-    paths, columns = run.paths.report, run.config.report.metrics_columns
+    columns = settings.metrics_columns
     write_text(paths.metrics_csv, metrics_csv(metrics, columns))
     write_text(paths.bias_csv, bias_csv(metrics, columns))
     write_text(paths.text, report_text(metrics))
-    write_text(paths.html, page_html(metrics, run))
+    write_text(paths.html, page_html(metrics, attached))
     write_json(paths.metrics_json, metrics)

@@ -4,7 +4,10 @@ out. Column chunks are copied as they are; only the footer is written anew, so t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -16,6 +19,7 @@ from sftlib.artifacts.shards import ROW_GROUP_ROWS
 from sftlib.errors import CorruptError
 from sftlib.report.arrow import repeated
 from sftlib.report.footers import I64, LIST, MAGIC, STRUCT, Struct, footer_bytes, footer_span, read_footer
+from sftlib.report.linked import MOST_BYTES, linked_writer
 from sftlib.report.vocabulary import GROUP_PREFIX
 
 # Fields of the Parquet footer (parquet.thrift), by the struct that they stand in.
@@ -24,21 +28,44 @@ NUM_CHILDREN = 5
 COLUMNS, TOTAL_BYTES, GROUP_ROWS, FILE_OFFSET, COMPRESSED_BYTES, ORDINAL = 1, 2, 3, 5, 6, 7
 CHUNK_OFFSET, CHUNK_METADATA, CHUNK_INDEXES = 2, 3, (4, 5, 6, 7)  # page indexes stay behind
 PAGE_OFFSETS, BLOOM_FILTERS = (9, 10, 11), (14, 15)
+MOST_WAITING = 2  # shards that are counted and not yet written: they are held in memory
 ARROW_SCHEMA = b"ARROW:schema"  # says nothing of the cell column; readers see plain text columns without it
 
 
 class Append(Protocol):
-    def __call__(self, cell: str, content: pa.Buffer) -> None: ...
+    def __call__(self, cell: str, shard: Path, content: pa.Buffer) -> None: ...
 
 
 @contextlib.contextmanager
-def merged_writer(target: Path, group_columns: Sequence[str]) -> Iterator[Append]:
-    """Yield a function that appends a shard of a cell; when the block ends well, the file is there."""
-    with replacing(target) as temporary:
-        with temporary.open("wb", buffering=0) as stream:
-            merged = _Merged(stream)
-            yield merged.append
-            merged.finish(group_columns)
+def predictions_writer(target: Path, group_columns: Sequence[str], num_bytes: int) -> Iterator[Append]:
+    """One file, or beyond MOST_BYTES a folder of links; what stood at `target` is replaced when the block ends well."""
+    if num_bytes > MOST_BYTES:
+        with linked_writer(target) as folder:
+            yield lambda cell, shard, content: folder.append(cell, shard)
+    else:
+        with merged_writer(target, group_columns) as append:
+            yield lambda cell, shard, content: append(cell, content)
+
+
+@contextlib.contextmanager
+def merged_writer(target: Path, group_columns: Sequence[str]) -> Iterator[Callable[[str, pa.Buffer], None]]:
+    """Yield a function that appends a shard of a cell; when the block ends well, the file is there.
+
+    A thread does the writing: a disk is waited for, and meanwhile shards are counted."""
+    with replacing(target) as temporary, temporary.open("wb", buffering=0) as stream, ThreadPoolExecutor(1) as writer:
+        merged, waiting = _Merged(stream), deque[Future[None]]()
+
+        def append(cell: str, content: pa.Buffer) -> None:
+            waiting.append(writer.submit(merged.append, cell, content))
+            while len(waiting) > MOST_WAITING:
+                waiting.popleft().result()
+
+        yield append
+        for future in waiting:
+            future.result()
+        merged.finish(group_columns)
+        if target.is_dir():  # of an earlier merge, when there was more
+            shutil.rmtree(target)
 
 
 class _Merged:
@@ -75,7 +102,7 @@ class _Merged:
         if self.footer is None:
             texts = ["gold", "prediction", *(GROUP_PREFIX + name for name in group_columns)]
             schema = [("sample_id", pa.string()), ("row", pa.int64()), *((name, pa.string()) for name in texts)]
-            empty = _encoded(pa.schema(schema).empty_table())
+            empty = encoded(pa.schema(schema).empty_table())
             self._open(empty, read_footer(memoryview(empty)))
         assert self.footer is not None
         self._write(footer_bytes(self.footer))
@@ -115,7 +142,7 @@ class _Merged:
         """A Parquet file of one column, by which pyarrow writes the chunk that we lift out of it."""
         if (cell, rows) not in self._names:
             table = pa.table({"cell": repeated(cell, rows)})
-            data = _encoded(table, rows).to_pybytes()
+            data = encoded(table, rows).to_pybytes()
             self._names[cell, rows] = data, read_footer(data)
         return self._names[cell, rows]
 
@@ -150,11 +177,15 @@ def _move(group: Struct, shift: int) -> None:
             metadata.pop(field, None)
 
 
-def _encoded(table: pa.Table, rows: int = ROW_GROUP_ROWS) -> pa.Buffer:
+def encoded(table: pa.Table, rows: int = ROW_GROUP_ROWS) -> pa.Buffer:
+    """A table as a Parquet file in memory. Only texts that repeat get dictionaries: to try it with ids and scores costs
+    a third of the time."""
     sink = pa.BufferOutputStream()
+    repeating = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     pq.write_table(
-        table, sink, compression="zstd", row_group_size=max(1, rows), write_page_checksum=True, store_schema=False
-    )
+        table, sink, compression="zstd", row_group_size=max(1, rows), write_page_checksum=True, store_schema=False,
+        use_dictionary=repeating,
+    )  # fmt: skip
     return sink.getvalue()
 
 
@@ -163,7 +194,7 @@ def _conform(content: pa.Buffer, schema: pa.Schema | None) -> pa.Buffer:
     assert schema is not None
     table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     columns = [_conformed(table, field) for field in schema]
-    return _encoded(pa.table(columns, schema=schema))
+    return encoded(pa.table(columns, schema=schema))
 
 
 def _conformed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:

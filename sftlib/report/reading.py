@@ -65,7 +65,9 @@ def encode(batch: pa.RecordBatch, words: Vocabularies) -> Codes:
     prediction = _column(batch, "prediction")
     groups = {column: _membership(batch, column, words.groups[column]) for column in words.columns}
     for name, (first, second) in words.crossings.items():
-        groups[name] = crossed(groups[first], groups[second], words.groups[first], words.groups[second], words.groups[name])
+        groups[name] = crossed(
+            groups[first], groups[second], words.groups[first], words.groups[second], words.groups[name]
+        )
     return Codes(
         gold=_label_codes(_column(batch, "gold"), words.labels),
         outcome=_label_codes(prediction, words.labels, words.unknown),

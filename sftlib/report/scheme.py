@@ -41,7 +41,9 @@ class Scheme:
     seed: int = 0
     calibration_bins: int = 10
     base_columns: tuple[str, ...] = ()  # group columns as the data has them
-    crossings: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # intersection -> the columns that it crosses
+    crossings: Mapping[str, tuple[str, str]] = field(
+        default_factory=dict
+    )  # intersection -> the columns that it crosses
 
     @classmethod
     def of(cls, config: SFTConfig) -> Scheme:

@@ -28,7 +28,7 @@ class Scratch:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as this object
         self._end = 0
 
     def put(self, values: Array) -> Piece:

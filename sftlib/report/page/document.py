@@ -6,7 +6,7 @@ import re
 from html import escape
 from typing import Any
 
-from sftlib.config.rundir import Run
+from sftlib.report.attachments import Attachments
 from sftlib.report.page.answers import answers_section
 from sftlib.report.page.calibration import calibration_section
 from sftlib.report.page.cell_table import cells_section
@@ -21,17 +21,15 @@ from sftlib.report.page.script import SCRIPT
 from sftlib.report.page.strata import strata_section
 from sftlib.report.page.style import STYLE
 from sftlib.report.page.versus import versus_section
-from sftlib.report.training import training_curves
 
 
-def page_html(metrics: dict[str, Any], run: Run) -> str:
+def page_html(metrics: dict[str, Any], attached: Attachments) -> str:
     """Nothing is fetched: the policy in the head forbids it, and a test looks."""
     numbers = Numbers(metrics)
-    curves = {cell.id: training_curves(run, cell.id) for cell in run.cells}
     sections = [
         cells_section(numbers), groups_section(numbers), confusion_section(numbers), strata_section(numbers),
-        gaps_section(numbers), versus_section(numbers), calibration_section(numbers), curves_section(numbers, curves),
-        answers_section(numbers), receipt_section(numbers, run),
+        gaps_section(numbers), versus_section(numbers), calibration_section(numbers), curves_section(numbers, attached.curves),
+        answers_section(numbers), receipt_section(numbers, attached),
     ]  # fmt: skip
     top = [header(numbers), coverage_block(numbers), verdict_block(numbers), facts(numbers)]
     return _document(metrics["run"]["name"], "".join([*top, *sections]), _navigation(sections))

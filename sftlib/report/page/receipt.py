@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from sftlib.config.rundir import Run
+from sftlib.report.attachments import Attachments
 from sftlib.report.page.markup import cell_name, folded, section
 from sftlib.report.page.numbers import Numbers
-from sftlib.report.training import training_receipt
 
 _LEADING = (
     "torch",
@@ -25,35 +25,18 @@ _LEADING = (
 )
 
 
-def receipt_section(numbers: Numbers, run: Run) -> str:
-    receipt = run.record["receipt"] or {}
-    code = receipt.get("code") or {}
-    lines = {
-        "Run directory": run.paths.root.name,
-        "Created": run.record["created"],
-        "sftlib": run.record["sftlib"],
-        "Code": code.get("sha256"),
-        "Git commit": code.get("git_commit"),
-        "Changes to the commit": code.get("git_diff_sha256"),
-        "Experiment": receipt.get("experiment_sha256"),
-        "Base model": run.config.model.name_or_path,
-        "Seeds": f"train {run.config.train.seed}, data {run.config.data.seed}, predict {run.config.predict.seed}, report {run.config.report.seed}",
-        **{
-            f"Data: {name}": f"{split['count']:,} records, sha256 {split['sha256']}"
-            for name, split in run.inputs.items()
-        },
-    }
-    machines = _machines(run)
+def receipt_section(numbers: Numbers, attached: Attachments) -> str:
+    settings = json.dumps(attached.settings, indent=2, ensure_ascii=False)
     parts = [
-        _list(lines), _hashes(numbers),
-        folded("Machines", _list(machines)) if machines else "",
-        folded("Packages", _packages(run)) if _packages(run) else "",
-        folded("Experiment, every default filled in", f"<pre>{escape(json.dumps(run.record['config'], indent=2, ensure_ascii=False))}</pre>"),
+        _list(attached.receipt), _hashes(numbers),
+        folded("Machines", _list(attached.machines)) if attached.machines else "",
+        folded("Packages", _packages(attached.packages)) if attached.packages else "",
+        folded("Settings, every default filled in", f"<pre>{escape(settings)}</pre>"),
     ]  # fmt: skip
-    return section("receipt", "Receipt", "What would have to be equal for this run to repeat.", *parts)
+    return section("receipt", "Receipt", "What would have to be equal for these figures to repeat.", *parts)
 
 
-def _list(lines: dict[str, Any]) -> str:
+def _list(lines: Mapping[str, Any]) -> str:
     return (
         '<dl class="receipt">'
         + "".join(
@@ -77,23 +60,6 @@ def _hashes(numbers: Numbers) -> str:
     return folded("Hashes of each cell's predictions", "".join(rows))
 
 
-def _machines(run: Run) -> dict[str, str]:
-    known = {cell.id: training_receipt(run, cell.id).get("machine") for cell in run.cells}
-    known = {"submitted from": (run.record["receipt"] or {}).get("submit_host"), **known}
-    return {
-        name: ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
-        for name, machine in known.items()
-        if machine
-    }
-
-
-def _packages(run: Run) -> str:
-    packages: dict[str, Any] = next(
-        (p for cell in run.cells if (p := training_receipt(run, cell.id).get("packages"))), {}
-    )
+def _packages(packages: Mapping[str, Any]) -> str:
     order = [name for name in _LEADING if name in packages] + [name for name in packages if name not in _LEADING]
-    return (
-        f'<p class="packages">{" ".join(f"<code>{escape(name)} {escape(str(packages[name]))}</code>" for name in order)}</p>'
-        if packages
-        else ""
-    )
+    return f'<p class="packages">{" ".join(f"<code>{escape(name)} {escape(str(packages[name]))}</code>" for name in order)}</p>'
