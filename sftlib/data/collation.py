@@ -1,4 +1,4 @@
-"""Rows as one batch, padded on the left so that answers end in the same columns, with the columns that carry loss."""
+"""Records as one batch: padded side by side, or in one row without padding. Either way with the places that carry loss."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any
 
 import torch
 
+from sftlib.data.layout import MIN_SHARED, lay_out
 from sftlib.data.rendering import IGNORED
 
 
 @dataclass(frozen=True)
 class SupervisedCollator:
-    """Collates rows of `input_ids` and `labels`. `logits_to_keep` lists the positions whose next token is supervised
-    in any row: the model's output head runs on those alone, instead of on prompts and padding."""
+    """Records side by side, padded on the left so that answers end in the same columns."""
 
     pad_id: int
     multiple: int = 1
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        rows = _records(items)
         width = max(len(row["input_ids"]) for row in rows)
         width = -(-width // self.multiple) * self.multiple
         mask = torch.tensor([[0] * (width - len(row["input_ids"])) + [1] * len(row["input_ids"]) for row in rows])
@@ -29,14 +30,50 @@ class SupervisedCollator:
             "attention_mask": mask,
             "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
             "labels": labels,
-            "logits_to_keep": kept_positions(labels),
+            "record_tokens": mask.sum(),
+            **supervision(labels),
         }
 
 
-def kept_positions(labels: torch.Tensor) -> torch.Tensor:
-    """Positions whose next token is supervised in any row; the last one where nothing is, so that a loss exists."""
-    supervised = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().flatten()
-    return supervised if len(supervised) else torch.tensor([labels.shape[1] - 2])
+@dataclass(frozen=True)
+class FlatCollator:
+    """Records in one row, each behind the last; with `share`, tokens that several begin with stand once."""
+
+    share: bool = True
+    min_shared: int = MIN_SHARED
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        layout = lay_out(_records(items), share=self.share, min_shared=self.min_shared)
+        weights = torch.from_numpy(layout.weights).long()
+        targets = torch.from_numpy(layout.targets)
+        return {
+            "input_ids": torch.from_numpy(layout.ids)[None],
+            "attention_mask": torch.from_numpy(layout.segments)[None, None],  # see sftlib/models/tree_attention.py
+            "position_ids": torch.from_numpy(layout.positions)[None],
+            "labels": targets[None],
+            "shift_labels": targets.repeat_interleave(weights)[None],  # transformers counts a step's items here
+            "record_tokens": torch.tensor(layout.record_tokens),
+            "kept": torch.from_numpy(layout.kept),
+            "picks": torch.from_numpy(layout.picks),
+            "targets": targets,
+            "weights": weights,
+        }
+
+
+def supervision(labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Where a padded batch predicts which token: places are counted through the rows."""
+    rows, columns = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
+    return {
+        "kept": rows * labels.shape[1] + columns,
+        "picks": torch.arange(len(rows), device=labels.device),
+        "targets": labels[rows, columns + 1],
+        "weights": torch.ones_like(rows),
+    }
+
+
+def _records(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An item is a record, or a planned row of several."""
+    return [record for item in items for record in item.get("records", (item,))]
 
 
 def _padded(values: Sequence[int], filler: int, width: int) -> list[int]:

@@ -1,23 +1,33 @@
-"""TRL's SFTTrainer with the loss taken at supervised positions only: equal in value and gradient, a part of the work.
-
-TRL 1.16 skips unsupervised positions only where Triton runs; elsewhere it projects every position on the vocabulary.
-`logits_to_keep` is an argument of transformers' own forward, so that DDP, FSDP and ZeRO wrappers see a plain call.
-"""
+"""TRL's SFTTrainer with the loss taken at supervised places only: equal in value and gradient, a part of the work."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import trl
-from torch.nn.functional import cross_entropy
+from trl.trainer import sft_trainer
 
-from sftlib.data.collation import kept_positions
-from sftlib.data.rendering import IGNORED
+from sftlib.data.collation import supervision
+from sftlib.train.head import Supervision, add_supervised_head
+
+_NOT_FOR_MODELS = ("labels", "shift_labels", "record_tokens")
 
 
 class SupervisedTrainer(trl.SFTTrainer):
-    """trl.SFTTrainer whose loss looks at `logits_to_keep`."""
+    """trl.SFTTrainer whose loss looks at the places that the collator names."""
+
+    def __init__(self, *args: Any, head_places: int | None = None, **kwargs: Any) -> None:
+        with _adapters_on_heads():
+            super().__init__(*args, **kwargs)
+        model: Any = self.model
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        plugin = self.args.deepspeed_plugin
+        add_supervised_head(base, places=head_places, smoothing=self.args.label_smoothing_factor,
+                            reentrant=plugin is not None and plugin.zero_stage == 3)  # fmt: skip
+        self._evaluated = torch.zeros(2, dtype=torch.float64)
 
     @property
     def trained_tokens(self) -> float:
@@ -27,44 +37,61 @@ class SupervisedTrainer(trl.SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        inputs = dict(inputs)
-        labels = inputs.pop("labels")
-        keep = inputs.pop("logits_to_keep", None)
-        keep = kept_positions(labels) if keep is None else keep
-        outputs = model(**inputs, use_cache=False, logits_to_keep=keep)
-        targets = labels[:, keep + 1]
-        loss = self._normalised(outputs.logits, targets, num_items_in_batch)
-        self._count(inputs, outputs.logits, targets)
+        if "kept" not in inputs:
+            inputs = {**inputs, **supervision(inputs["labels"])}
+        given = {name: value for name, value in inputs.items() if name not in _NOT_FOR_MODELS}
+        if self.aux_loss_enabled:
+            given["output_router_logits"] = True
+        outputs = model(**given, use_cache=False)
+        supervised = inputs["weights"].sum()
+        loss = self._normalised(outputs["loss"], supervised, num_items_in_batch)
+        if self.aux_loss_enabled:
+            steps = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
+            loss = loss + self.router_aux_loss_coef * outputs["aux_loss"] / steps
+        self._count(inputs, outputs, supervised)
         return (loss, outputs) if return_outputs else loss
 
-    def _normalised(self, logits: torch.Tensor, targets: torch.Tensor, num_items: Any) -> torch.Tensor:
+    def _normalised(self, total: torch.Tensor, supervised: torch.Tensor, num_items: Any) -> torch.Tensor:
         """The mean over the supervised tokens of the whole optimiser step, on all ranks and accumulated batches."""
-        smoothing = self.args.label_smoothing_factor
-        total = cross_entropy(
-            logits.flatten(0, 1).float(),
-            targets.flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-            label_smoothing=smoothing,
-        )
         if num_items is None:
-            return total / (targets != IGNORED).sum().clamp(min=1)
+            return total / supervised.clamp(min=1)
         loss = total / torch.as_tensor(num_items, device=total.device).clamp(min=1)
         # `num_items` counts every rank's tokens, and DDP averages gradients over the ranks.
         return loss * self.accelerator.num_processes if self.args.average_tokens_across_devices else loss
 
     @torch.no_grad()
-    def _count(self, inputs: dict[str, Any], logits: torch.Tensor, targets: torch.Tensor) -> None:
+    def _count(self, inputs: dict[str, Any], outputs: dict[str, Any], supervised: torch.Tensor) -> None:
         """The metrics that TRL logs: share of supervised tokens that are the likeliest, and tokens seen so far."""
         mode = "train" if self.model and self.model.training else "eval"
-        valid = targets != IGNORED
-        hits = (logits.argmax(-1) == targets) & valid
-        seen = (
-            inputs["attention_mask"].sum() if "attention_mask" in inputs else torch.tensor(inputs["input_ids"].numel())
-        )
-        counts = torch.stack([hits.sum(), valid.sum(), seen.to(hits.device)])
-        hit, supervised, tokens = self.accelerator.gather_for_metrics(counts[None]).sum(0).tolist()
-        self._metrics[mode]["mean_token_accuracy"].append(hit / max(1, supervised))
+        seen = inputs.get("record_tokens", torch.tensor(inputs["input_ids"].numel()))
+        counts = torch.stack([torch.as_tensor(outputs["hits"], device=supervised.device), supervised,
+                              seen.to(supervised.device)]).double()  # fmt: skip
+        totals = torch.cat([counts, outputs["loss"].detach().double()[None]])
+        # not gather_for_metrics: it would cut these four numbers as if they were records of a last, shorter batch
+        hit, count, tokens, loss = self.accelerator.gather(totals[None]).sum(0).tolist()
+        self._metrics[mode]["mean_token_accuracy"].append(hit / max(1, count))
         if mode == "train":
-            self._total_train_tokens += tokens
+            self._total_train_tokens += int(tokens)
+        else:
+            self._evaluated += torch.tensor([loss, count], dtype=torch.float64)
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """The loss of an evaluation is the mean over its supervised tokens, however they were batched."""
+        self._evaluated.zero_()
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        total, count = self._evaluated.tolist()
+        if count and output.metrics is not None:
+            output.metrics[f"{metric_key_prefix}_loss"] = total / count
+        return output
+
+
+@contextmanager
+def _adapters_on_heads() -> Iterator[None]:
+    """TRL refuses an adapter on the output head because its own loss would pass it by; ours calls the head as it is."""
+    known = sft_trainer.BaseTunerLayer
+    sft_trainer.BaseTunerLayer = type("NoLayer", (), {})  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        sft_trainer.BaseTunerLayer = known

@@ -68,9 +68,9 @@ def test_only_supervised_positions_reach_the_head(tiny_model: Path, tmp_path: Pa
     batch = SupervisedCollator(2)([dict(row) for row in rows()])
     seen = []
     head = ours.model.get_output_embeddings()
-    head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
+    head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[0]))
     ours.compute_loss(ours.model, batch)
-    assert seen == [5]  # four columns at the end, and the one in the middle
+    assert seen == [11]  # of 4 x 20 places
     assert batch["input_ids"].shape[1] == 20
 
 
