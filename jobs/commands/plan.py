@@ -111,7 +111,7 @@ def _cell(proposal: Proposal, cell: Cell) -> list[str]:
     if cell.is_baseline:
         return [cell.id, "the base model, no adapter", "", ""]
     overrides = ", ".join(f"{key}={shown(value)}" for key, value in cell.overrides.items()) or "none"
-    at_most = "<=" if cell.config.train.packing else ""
+    at_most = "<=" if cell.config.train.packing or cell.config.train.tokens_per_batch else ""
     return [
         cell.id, shorten(overrides, 48), number(effective_batch(cell.config)), at_most + number(proposal.steps(cell)),
     ]  # fmt: skip

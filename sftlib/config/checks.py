@@ -86,6 +86,27 @@ def _precision(config: SFTConfig) -> Iterator[Problem]:
         yield Problem("train.group_by_length", "rows are already full with train.packing: drop one of them", True)
 
 
+def _batches(config: SFTConfig) -> Iterator[Problem]:
+    train = config.train
+    budget = train.tokens_per_batch
+    if budget is not None and train.packing:
+        yield Problem(
+            "train.tokens_per_batch", "train.packing fills rows of max_length already: drop one of them", budget
+        )
+    if budget is not None and budget < train.max_length:
+        yield Problem(
+            "train.tokens_per_batch",
+            f"a record of train.max_length = {train.max_length} would not fit: raise it",
+            budget,
+        )
+    for key, is_asked in [("shared_prefix", train.shared_prefix == "on"), ("packing", train.packing),
+                          ("tokens_per_batch", budget is not None)]:  # fmt: skip
+        if train.layout == "padded" and is_asked:
+            yield Problem(
+                f"train.{key}", "needs rows without padding: drop it, or train.layout: padded", getattr(train, key)
+            )
+
+
 def _best_model(config: SFTConfig) -> Iterator[Problem]:
     watches = config.train.early_stopping_patience is not None or config.train.keep_best
     if watches and config.data.validation is None and config.data.validation_size is None:
@@ -137,5 +158,5 @@ def _sweep_key(place: str, key: str) -> Iterator[Problem]:
 
 
 _CHECKS: list[Callable[[SFTConfig], Any]] = [
-    _sources, _splits, _task, _parallel, _precision, _best_model, _container, _sweep,
+    _sources, _splits, _task, _parallel, _precision, _batches, _best_model, _container, _sweep,
 ]  # fmt: skip

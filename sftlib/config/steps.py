@@ -14,7 +14,8 @@ def effective_batch(config: SFTConfig) -> int:
 
 def steps_per_epoch(config: SFTConfig, records: int) -> int:
     """As transformers counts them; with packing it is the most there can be."""
-    batches = math.ceil(records / (config.train.batch_size * config.parallel.world_size))
+    size = 1 if config.train.tokens_per_batch else config.train.batch_size
+    batches = math.ceil(records / (size * config.parallel.world_size))
     return max(1, math.ceil(batches / config.train.gradient_accumulation))
 
 

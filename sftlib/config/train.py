@@ -38,7 +38,26 @@ class TrainSection(Section):
     loss_on: Literal["completion", "assistant", "all"] = knob("completion", "which tokens are supervised")
     max_length: int = knob(1024, "longest record in tokens", ge=8)
     overlong: Literal["error", "drop", "truncate_prompt"] = knob("error", "what happens to a longer record")
-    packing: bool = knob(False, "several records a row, attention kept apart, positions restarting")
+    layout: Literal["auto", "padded", "flat"] = knob(
+        "auto", "records of a batch side by side with padding, or in one row without any; auto: what costs less"
+    )
+    shared_prefix: Literal["auto", "on", "off"] = knob(
+        "auto",
+        "tokens that records of a batch begin with are computed once for all; auto: where it saves a tenth or more",
+    )
+    packing: bool = knob(
+        False,
+        "rows of max_length tokens filled best-fit with whole records, attention kept apart; batch_size counts rows",
+    )
+    tokens_per_batch: int | None = knob(
+        None, "a batch is one row filled with records up to this many tokens, in place of batch_size records", ge=8
+    )
+    head_tokens: int | None = knob(
+        None, "supervised tokens projected on the vocabulary at once; default: as many as give 256 MiB of logits", ge=1
+    )
+    router_aux_loss: float = knob(
+        0.0, "weight of the load-balancing loss of mixture-of-experts models; 0: the router is left alone", ge=0
+    )
     group_by_length: bool = knob(False, "batches of like length: less padding")
     pad_to_multiple: int = knob(8, "rows are padded to the longest in the batch, rounded up to this", ge=1)
     logging_steps: int = knob(5, "optimiser steps between two lines of metrics", ge=1)

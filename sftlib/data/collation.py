@@ -41,14 +41,17 @@ class FlatCollator:
 
     share: bool = True
     min_shared: int = MIN_SHARED
+    varlen: bool = False  # for FlashAttention: records by their cumulative lengths, no mask
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         layout = lay_out(_records(items), share=self.share, min_shared=self.min_shared)
         weights = torch.from_numpy(layout.weights).long()
         targets = torch.from_numpy(layout.targets)
+        segments = torch.from_numpy(layout.segments)
         return {
             "input_ids": torch.from_numpy(layout.ids)[None],
-            "attention_mask": torch.from_numpy(layout.segments)[None, None],  # see sftlib/models/tree_attention.py
+            # see sftlib/models/tree_attention.py
+            **(_cumulative(segments) if self.varlen else {"attention_mask": segments[None, None]}),
             "position_ids": torch.from_numpy(layout.positions)[None],
             "labels": targets[None],
             "shift_labels": targets.repeat_interleave(weights)[None],  # transformers counts a step's items here
@@ -58,6 +61,13 @@ class FlatCollator:
             "targets": targets,
             "weights": weights,
         }
+
+
+def _cumulative(segments: torch.Tensor) -> dict[str, Any]:
+    """What transformers hands to FlashAttention's kernel for rows without a mask."""
+    edges = torch.cat([segments[:1, 0], segments[:, 1]]).int()
+    longest = int((segments[:, 1] - segments[:, 0]).max())
+    return {"cu_seq_lens_q": edges, "cu_seq_lens_k": edges, "max_length_q": longest, "max_length_k": longest}
 
 
 def supervision(labels: torch.Tensor) -> dict[str, torch.Tensor]:

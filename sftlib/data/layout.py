@@ -6,6 +6,7 @@ behind it up to `until`. A token sees the tokens before it on its own path, and 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ def _forest(tokens: list[Ints]) -> Iterator[_Segment]:
 def _tree(tokens: list[Ints], min_shared: int) -> Iterator[_Segment]:
     """Segments in depth-first order. Sorted records that begin alike are neighbours."""
     order = sorted(range(len(tokens)), key=lambda record: tokens[record].astype(">i4").tobytes())
-    alike = [0, *(_common(tokens[a], tokens[b]) for a, b in zip(order, order[1:], strict=False))]
+    alike = [0, *(_common(tokens[a], tokens[b]) for a, b in itertools.pairwise(order))]
 
     def below(low: int, high: int, begin: int, depth: int) -> Iterator[_Segment]:
         if high - low == 1 or depth > _MAX_DEPTH:
@@ -87,7 +88,7 @@ def _tree(tokens: list[Ints], min_shared: int) -> Iterator[_Segment]:
             yield _Segment(order[low:high], begin, common)
             begin = common
         edges = [low, *(i for i in range(low + 1, high) if alike[i] - begin < min_shared), high]
-        for left, right in zip(edges, edges[1:], strict=False):
+        for left, right in itertools.pairwise(edges):
             yield from below(left, right, begin, depth + 1)
 
     return below(0, len(order), 0, 0) if order else iter(())
@@ -117,7 +118,9 @@ def _supervision(places: list[Ints], labels: list[Sequence[int]]) -> tuple[Ints,
         supervised = np.flatnonzero(wanted[1:] != IGNORED)  # the token at 0 follows nothing: it is never predicted
         positions.append(place[supervised])
         targets.append(wanted[supervised + 1])
-    pairs, counts = np.unique(np.stack([np.concatenate(positions), np.concatenate(targets)]), axis=1, return_counts=True)
+    pairs, counts = np.unique(
+        np.stack([np.concatenate(positions), np.concatenate(targets)]), axis=1, return_counts=True
+    )
     kept, picks = np.unique(pairs[0], return_inverse=True)
     return kept, picks, pairs[1], counts.astype(np.float32)
 

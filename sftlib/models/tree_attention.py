@@ -44,10 +44,10 @@ def tree_attention(
                 module, query, key, value, attention_mask, dropout, scaling, softcap=softcap, **kwargs
             )
         return dense_attention(query, key, value, _ordinary(query, key, attention_mask), scaling, s_aux), None
-    segments = attention_mask
+    segments: Any = attention_mask
     if query.is_cuda:
         return _on_gpu(module, query, key, value, segments, scaling, sliding_window, s_aux, softcap)
-    if softcap is not None or value.shape[-1] != key.shape[-1]:
+    if not query.is_cpu or softcap is not None or value.shape[-1] != key.shape[-1]:
         mask = visible(segments, query.shape[2], sliding_window)
         return dense_attention(query, key, value, mask, scaling, s_aux, softcap), None
     table = [tuple(row) for row in segments[0, 0].tolist()]
@@ -163,7 +163,7 @@ class _Merged(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad):  # type: ignore[no-untyped-def, override]
+    def backward(ctx: Any, grad):  # type: ignore[no-untyped-def]
         query, key, value, sinks, out, total = ctx.saved_tensors
         grads = [torch.zeros_like(tensor) for tensor in (query, key, value)]
         for part in _parts(ctx.table, ctx.window, query.dtype):
@@ -204,18 +204,38 @@ def block_mask(segments: torch.Tensor, length: int, window: int | None, *, compi
     return make(sees, None, None, length, length, device=str(segments.device))
 
 
-_block_masks: dict[tuple[int, int | None], tuple[torch.Tensor, Any]] = {}
+_prepared: dict[tuple[int, int | None], tuple[torch.Tensor, Any]] = {}
 
 
 def _on_gpu(module, query, key, value, segments, scaling, window, sinks, softcap):  # type: ignore[no-untyped-def]
+    known = _prepared.get((id(segments), window))
+    if known is None or known[0] is not segments:  # all layers of a step ask with the same tensor
+        if len(_prepared) > 8:
+            _prepared.clear()
+        known = (segments, _for_gpu(query, segments, window, sinks is None and softcap is None))
+        _prepared[id(segments), window] = known
+    if isinstance(known[1], tuple):
+        return _varlen(query, key, value, *known[1], scaling, window), None
     from transformers.integrations.flex_attention import flex_attention_forward
 
-    place = (id(segments), window)
-    known = _block_masks.get(place)
-    if known is None or known[0] is not segments:  # all layers of a step ask with the same tensor
-        if len(_block_masks) > 8:
-            _block_masks.clear()
-        known = (segments, block_mask(segments, query.shape[2], window))
-        _block_masks[place] = known
-    out, _ = flex_attention_forward(module, query, key, value, known[1], scaling, softcap, s_aux=sinks)
-    return out, None
+    return flex_attention_forward(module, query, key, value, known[1], scaling, softcap, s_aux=sinks)[0], None
+
+
+def _for_gpu(query: torch.Tensor, segments: torch.Tensor, window: int | None, is_plain: bool) -> Any:
+    """Cumulative lengths for PyTorch's varlen kernel where nothing is shared and the kernel can; else a block mask."""
+    start, end, until, _ = segments[0, 0].unbind(1)
+    is_half = query.dtype in (torch.float16, torch.bfloat16)
+    if is_plain and is_half and torch.cuda.get_device_capability()[0] >= 8 and bool((until == end).all()):
+        return torch.cat([start[:1], end]).int(), int((end - start).max())
+    return block_mask(segments, query.shape[2], window)
+
+
+def _varlen(query, key, value, edges, longest, scaling, window):  # type: ignore[no-untyped-def]
+    from torch.nn.attention.varlen import varlen_attn
+
+    sides = (-1 if window is None else window - 1, 0)
+    flat = (states[0].transpose(0, 1) for states in (query, key, value))
+    grouped = query.shape[1] != key.shape[1]
+    return varlen_attn(*flat, edges, edges, longest, longest, scale=scaling, window_size=sides, enable_gqa=grouped)[
+        None
+    ]

@@ -42,9 +42,10 @@ def training_arguments(config: SFTConfig, output_dir: Path, num_rows: int, *, ha
         report_to=list(train.loggers),
         seed=train.seed,
         data_seed=train.seed,
-        packing=train.packing,
-        max_length=train.max_length if train.packing else None,  # over-long records were treated before
-        dataset_kwargs=None if train.packing else {"skip_prepare_dataset": True},  # rows come tokenised
+        packing=False,  # rows are planned and laid out by us
+        max_length=None,  # over-long records were treated before
+        router_aux_loss_coef=train.router_aux_loss,
+        dataset_kwargs={"skip_prepare_dataset": True},  # rows come tokenised
         remove_unused_columns=False,  # the column of row numbers is no argument of the model
         pad_to_multiple_of=train.pad_to_multiple,
         train_sampling_strategy="group_by_length" if train.group_by_length else "random",

@@ -41,7 +41,9 @@ class Supervision:
             yield Supervision(kept, self.picks[low:high] - start, self.targets[low:high], self.weights[low:high])
 
 
-def add_supervised_head(model: Any, *, places: int | None = None, smoothing: float = 0.0, reentrant: bool = False) -> None:
+def add_supervised_head(
+    model: Any, *, places: int | None = None, smoothing: float = 0.0, reentrant: bool = False
+) -> None:
     """Teach a causal language model `forward(..., supervision=...)`, which returns the summed loss and the hits."""
     own_forward = model.forward
     config = model.config.get_text_config()

@@ -11,7 +11,7 @@ import trl
 from trl.trainer import sft_trainer
 
 from sftlib.data.collation import supervision
-from sftlib.train.head import Supervision, add_supervised_head
+from sftlib.train.head import add_supervised_head
 
 _NOT_FOR_MODELS = ("labels", "shift_labels", "record_tokens")
 
@@ -76,10 +76,11 @@ class SupervisedTrainer(trl.SFTTrainer):
             self._evaluated += torch.tensor([loss, count], dtype=torch.float64)
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+    def evaluation_loop(self, dataloader: Any, description: str, prediction_loss_only: bool | None = None,
+                        ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval") -> Any:  # fmt: skip
         """The loss of an evaluation is the mean over its supervised tokens, however they were batched."""
         self._evaluated.zero_()
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         total, count = self._evaluated.tolist()
         if count and output.metrics is not None:
             output.metrics[f"{metric_key_prefix}_loss"] = total / count
@@ -90,8 +91,8 @@ class SupervisedTrainer(trl.SFTTrainer):
 def _adapters_on_heads() -> Iterator[None]:
     """TRL refuses an adapter on the output head because its own loss would pass it by; ours calls the head as it is."""
     known = sft_trainer.BaseTunerLayer
-    sft_trainer.BaseTunerLayer = type("NoLayer", (), {})  # type: ignore[misc]
+    sft_trainer.BaseTunerLayer = type("NoLayer", (), {})  # type: ignore[misc, assignment]
     try:
         yield
     finally:
-        sft_trainer.BaseTunerLayer = known
+        sft_trainer.BaseTunerLayer = known  # type: ignore[misc]

@@ -20,7 +20,6 @@ from sftlib.artifacts.progress import Progress, ProgressFile, say
 from sftlib.artifacts.receipt import stage_receipt
 from sftlib.config.inputs import Split
 from sftlib.config.tree import SFTConfig
-from sftlib.data.collation import SupervisedCollator
 from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rendering import tokenizer_digest
 from sftlib.data.rows import Rows
@@ -30,6 +29,7 @@ from sftlib.models.loading import load_base, load_tokenizer, model_identity
 from sftlib.paths import CHECKPOINT_PREFIX, CellPaths
 from sftlib.train.adapter import check_targets, lora_config, model_card, publish_adapter
 from sftlib.train.arguments import training_arguments
+from sftlib.train.batches import dataset_of, plan_batches
 from sftlib.train.callbacks import CheckpointCallback, MetricsCallback, SFTCallback, last_checkpoint
 from sftlib.train.loss import SupervisedTrainer
 from sftlib.train.performance import performance
@@ -93,34 +93,29 @@ class SFTTrainer:
         return rows, validation
 
     def _create_training_args(self, num_rows: int, *, has_validation: bool) -> trl.SFTConfig:
-        return training_arguments(self.config, self.cell.checkpoints, num_rows, has_validation=has_validation)
+        config = self.batches.applied(self.config)
+        return training_arguments(config, self.cell.checkpoints, num_rows, has_validation=has_validation)
 
     def _create_trl_trainer(self, model: Any, rows: Rows, validation: Rows | None) -> SupervisedTrainer:
         self.metering = MetricsCallback(self.cell.metrics, self.progress)
         self.checkpointing = CheckpointCallback()
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.cell.tensorboard)
         self._forget_later_metrics()
+        self.batches = plan_batches(self.config, rows, model)
+        say(self.batches.sentence)
         trainer = SupervisedTrainer(
             model=model,
-            args=self._create_training_args(len(rows), has_validation=validation is not None),
-            train_dataset=self._dataset(rows),
-            eval_dataset=self._dataset(validation) if validation else None,
+            args=self._create_training_args(self.batches.items(rows), has_validation=validation is not None),
+            train_dataset=dataset_of(rows, self.batches.rows),
+            eval_dataset=dataset_of(validation) if validation else None,
             processing_class=self.tokenizer,
-            data_collator=self._collator(),
+            data_collator=self.batches.collator(self.tokenizer.pad_token_id, self.config.train.pad_to_multiple),
+            head_places=self.config.train.head_tokens,
             peft_config=lora_config(self.config),
             callbacks=[self.metering, self.checkpointing, *self.callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
         return trainer
-
-    def _dataset(self, rows: Rows) -> Any:
-        return rows.as_table() if self.config.train.packing else rows.as_dataset()
-
-    def _collator(self) -> SupervisedCollator | None:
-        """Ours for padded rows; TRL's own where it packs, because packed rows need its positions."""
-        if self.config.train.packing:
-            return None
-        return SupervisedCollator(self.tokenizer.pad_token_id, self.config.train.pad_to_multiple)
 
     def _forget_later_metrics(self) -> None:
         """Metrics of steps that a killed attempt took after its last checkpoint will be written again."""
@@ -168,6 +163,7 @@ class SFTTrainer:
             "records": len(rows),
             "tokens": rows.tokens,
             "supervised_tokens": rows.supervised_tokens,
+            "batches": self.batches.facts(),
             "train_loss": metrics.get("train_loss"),
             "seconds": round(seconds, 2),
             "performance": took,

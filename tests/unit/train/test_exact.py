@@ -59,7 +59,14 @@ def records(kind: str) -> list[dict[str, list[int]]]:
     return [record(tokens(25), 3)]
 
 
-KINDS = ["one beginning", "different beginnings", "nested beginnings", "all tokens supervised", "nothing shared", "one record"]
+KINDS = [
+    "one beginning",
+    "different beginnings",
+    "nested beginnings",
+    "all tokens supervised",
+    "nothing shared",
+    "one record",
+]
 
 
 def build(kind: type, shape: str, folder: Path, tokenizer: Any, *, lora: dict[str, Any], smoothing: float = 0.0,
@@ -95,7 +102,9 @@ def measure(trainer: trl.SFTTrainer, rows: list[dict[str, list[int]]]) -> tuple[
     return loss.item(), grads
 
 
-def errors(got: tuple[float, dict[str, torch.Tensor]], wanted: tuple[float, dict[str, torch.Tensor]]) -> dict[str, float]:
+def errors(
+    got: tuple[float, dict[str, torch.Tensor]], wanted: tuple[float, dict[str, torch.Tensor]]
+) -> dict[str, float]:
     assert got[1].keys() == wanted[1].keys() and len(wanted[1]) >= 16
     relative = {name: float((got[1][name] - grad).norm() / grad.norm()) for name, grad in wanted[1].items()}
     return {"loss": abs(got[0] - wanted[0]) / wanted[0], **relative}
