@@ -207,7 +207,10 @@ def block_mask(segments: torch.Tensor, length: int, window: int | None, *, compi
 _prepared: dict[tuple[int, int | None], tuple[torch.Tensor, Any]] = {}
 
 
-def _on_gpu(module, query, key, value, segments, scaling, window, sinks, softcap):  # type: ignore[no-untyped-def]
+def _on_gpu(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: torch.Tensor,
+    scaling: float | None, window: int | None, sinks: torch.Tensor | None, softcap: float | None,
+) -> tuple[torch.Tensor, None]:  # fmt: skip
     known = _prepared.get((id(segments), window))
     if known is None or known[0] is not segments:  # all layers of a step ask with the same tensor
         if len(_prepared) > 8:
@@ -215,7 +218,8 @@ def _on_gpu(module, query, key, value, segments, scaling, window, sinks, softcap
         known = (segments, _for_gpu(query, segments, window, sinks is None and softcap is None))
         _prepared[id(segments), window] = known
     if isinstance(known[1], tuple):
-        return _varlen(query, key, value, *known[1], scaling, window), None
+        edges, longest = known[1]
+        return _varlen(query, key, value, edges, longest, scaling, window), None
     from transformers.integrations.flex_attention import flex_attention_forward
 
     return flex_attention_forward(module, query, key, value, known[1], scaling, softcap, s_aux=sinks)[0], None
@@ -230,12 +234,14 @@ def _for_gpu(query: torch.Tensor, segments: torch.Tensor, window: int | None, is
     return block_mask(segments, query.shape[2], window)
 
 
-def _varlen(query, key, value, edges, longest, scaling, window):  # type: ignore[no-untyped-def]
-    from torch.nn.attention.varlen import varlen_attn
+def _varlen(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, edges: torch.Tensor, longest: int,
+    scaling: float | None, window: int | None,
+) -> torch.Tensor:  # fmt: skip
+    from torch.nn.attention import varlen
 
+    kernel: Any = varlen.varlen_attn
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
     sides = (-1 if window is None else window - 1, 0)
-    flat = (states[0].transpose(0, 1) for states in (query, key, value))
     grouped = query.shape[1] != key.shape[1]
-    return varlen_attn(*flat, edges, edges, longest, longest, scale=scaling, window_size=sides, enable_gqa=grouped)[
-        None
-    ]
+    return kernel(q, k, v, edges, edges, longest, longest, scale=scaling, window_size=sides, enable_gqa=grouped)[None]
