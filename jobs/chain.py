@@ -16,7 +16,7 @@ from jobs.attempts import Attempt, new_attempt
 from jobs.driver import PATIENCE_S, sole_driver
 from jobs.ending import Ending
 from jobs.freeze import freeze
-from jobs.local import STAGE_COMMAND, Submission, drive
+from jobs.local import Submission, check_fit, drive
 from jobs.missing import find_missing
 from jobs.plan import MERGE, Element, Need, ParallelOf, plan_elements
 from jobs.results import result_lines
@@ -26,6 +26,7 @@ from jobs.screen import Screen, make_screen
 from jobs.stopping import StopRequest
 from jobs.tables import plural
 from sftlib.artifacts.atomic import write_json
+from sftlib.config.launch import STAGE_COMMAND
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DONE, FAILED, INCOMPLETE
@@ -85,6 +86,7 @@ def run_chain(chain: Chain) -> Outcome:
 
 def _drive(chain: Chain, need: Need) -> tuple[Schedule, dict[str, Ending], StopRequest]:
     elements = plan_elements(chain.run.paths.root, chain.config, need, chain.parallel_of)
+    check_fit(elements, chain.config)
     attempt, code = new_attempt(chain.run.paths), freeze(chain.run.paths)
     _write_spec(attempt, code, elements)
     submission = Submission(attempt, elements, chain.config, code, chain.command, chain.grace_s)

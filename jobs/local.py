@@ -20,14 +20,16 @@ from typing import Any
 from jobs import machine
 from jobs.attempts import Attempt
 from jobs.ending import Ending, ending_of
+from jobs.launch import element_argv
 from jobs.plan import Element
 from jobs.processes import Process, current_process
 from jobs.schedule import Schedule
 from jobs.stopping import StopRequest, blocked_signals, listening
 from jobs.supervisor import Supervisor
+from sftlib.config.launch import STAGE_COMMAND
 from sftlib.config.tree import SFTConfig
+from sftlib.errors import InputError
 
-STAGE_COMMAND = (sys.executable, "-m", "sftlib")
 _POLL_S = 0.2
 _NO_LIMIT_MIN = 60 * 24 * 365  # submitit wants a walltime; the machine in front of you has none
 
@@ -53,7 +55,7 @@ class _Board:
     submission: Submission
     schedule: Schedule
     free: list[str | None]
-    running: dict[str, tuple[Any, str | None]] = field(default_factory=dict)  # id -> submitit job, device
+    running: dict[str, tuple[Any, list[str | None]]] = field(default_factory=dict)  # id -> submitit job, its slots
     endings: dict[str, Ending] = field(default_factory=dict)
 
 
@@ -80,31 +82,55 @@ def slots(config: SFTConfig) -> list[str | None]:
     return [devices[index % len(devices)] if devices else None for index in range(count)]
 
 
+def check_fit(elements: Sequence[Element], config: SFTConfig) -> None:
+    """More processes than devices cannot start; on a CPU they share its cores."""
+    count = len({*slots(config)} - {None})
+    for element in elements:
+        if count and element.processes > count:
+            raise InputError(
+                f"parallel.gpus_per_node = {element.processes}: {element.id} asks for that many devices, and this machine "
+                f"has {count}: set parallel.gpus_per_node={count}, or run it on a cluster (sft run --cluster ...)"
+            )
+
+
 def _start_ready(board: _Board) -> None:
+    """An element of several processes takes as many slots; the next ones wait behind it, or it would never start."""
     for element in board.schedule.ready():
-        if not board.free:
+        taken = _take(board, element.processes)
+        if not taken:
             return
-        device = board.free.pop(0)
-        board.running[element.id] = (_submit(board.submission, element, device), device)
+        board.running[element.id] = (_submit(board.submission, element, taken), taken)
         board.schedule.start(element.id)
 
 
-def _submit(submission: Submission, element: Element, device: str | None) -> Any:
+def _take(board: _Board, processes: int) -> list[str | None]:
+    """That many free slots on distinct devices, taken out of `free`; none when there are too few."""
+    total = len(board.free) + sum(len(taken) for _, taken in board.running.values())
+    choices = board.free if None in board.free else list(dict.fromkeys(board.free))
+    taken = choices[: min(processes, total)]
+    if len(taken) < min(processes, total):
+        return []
+    for slot in taken:
+        board.free.remove(slot)
+    return taken
+
+
+def _submit(submission: Submission, element: Element, taken: Sequence[str | None]) -> Any:
     from submitit.local.local import LocalExecutor
 
     logging.getLogger("submitit").setLevel(logging.CRITICAL)  # its lines would stand in the middle of --json
     executor = LocalExecutor(submission.attempt.submitit(element.id), python=_python(submission.code))
     executor.update_parameters(timeout_min=_NO_LIMIT_MIN, stderr_to_stdout=True)
     with blocked_signals():  # inherited: Ctrl-C is the driver's alone, it stops its elements gently
-        return executor.submit(supervisor(submission, element, device))
+        return executor.submit(supervisor(submission, element, taken))
 
 
-def supervisor(submission: Submission, element: Element, device: str | None) -> Supervisor:
+def supervisor(submission: Submission, element: Element, taken: Sequence[str | None]) -> Supervisor:
     """The payload of one element."""
     return Supervisor(
         element=element.id,
-        argv=[*submission.command, *element.argv],
-        env=element_environment(submission.config, submission.code, device),
+        argv=element_argv(element, command=submission.command),
+        env=element_environment(submission.config, submission.code, taken),
         attempt_dir=str(submission.attempt.root),
         driver=current_process().to_json(),
         max_restarts=submission.config.cluster.max_requeues,
@@ -112,8 +138,9 @@ def supervisor(submission: Submission, element: Element, device: str | None) -> 
     )
 
 
-def element_environment(config: SFTConfig, code: Path, device: str | None) -> dict[str, str | None]:
+def element_environment(config: SFTConfig, code: Path, taken: Sequence[str | None]) -> dict[str, str | None]:
     """What a stage finds in its environment besides what the node has."""
+    devices = ",".join(dict.fromkeys(name for name in taken if name is not None))
     return {
         **code_environment(code),
         "OMP_NUM_THREADS": str(config.train.threads),
@@ -121,7 +148,7 @@ def element_environment(config: SFTConfig, code: Path, device: str | None) -> di
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         # submitit sets this one to "" where it was asked for no device; None gives the driver's own absence back.
-        machine.DEVICE_VARIABLE: device if device is not None else os.environ.get(machine.DEVICE_VARIABLE),
+        machine.DEVICE_VARIABLE: devices or os.environ.get(machine.DEVICE_VARIABLE),
         **config.cluster.environment,
     }
 
@@ -139,12 +166,12 @@ def _python(code: Path) -> str:
 def _collect(board: _Board, request: StopRequest) -> None:
     """Take in what has ended."""
     attempt = board.submission.attempt
-    for name, (job, device) in list(board.running.items()):
+    for name, (job, taken) in list(board.running.items()):
         # submitit's controller can die alone: the element has ended when its own processes have.
         if not job.done() or any(process.is_alive for process in attempt.read_processes(name)):
             continue
         del board.running[name]
-        board.free.append(device)
+        board.free += taken
         board.endings[name] = ending_of(attempt, name, was_stopped=request.is_made)
         board.schedule.end(name, board.endings[name].state)
 

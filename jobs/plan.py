@@ -50,6 +50,7 @@ class Element:
     argv: tuple[str, ...]  # after `python -m sftlib`
     resources: Resources
     nodes: int = 1
+    processes: int = 1  # on each node
     cell: str | None = None
     shards: range | None = None
     after: tuple[str, ...] = ()
@@ -59,7 +60,7 @@ class Element:
         return {
             "id": self.id, "kind": self.kind, "cell": self.cell, "shards": list(self.shards or ()) or None,
             "argv": list(self.argv), "after": list(self.after), "condition": self.condition if self.after else None,
-            "nodes": self.nodes, "resources": self.resources.model_dump(mode="json"),
+            "nodes": self.nodes, "processes": self.processes, "resources": self.resources.model_dump(mode="json"),
         }  # fmt: skip
 
 
@@ -123,7 +124,10 @@ def _prepare(root: Path, config: SFTConfig) -> Element:
 def _train(root: Path, config: SFTConfig, cell: str, parallel: ParallelSection, after: tuple[str, ...]) -> Element:
     resources = _with_gpus(config.cluster.train, parallel.gpus_per_node)
     argv = (TRAIN, str(root), "--cell", cell)
-    return Element(train_id(cell), TRAIN, argv, resources, nodes=parallel.nodes, cell=cell, after=after)
+    return Element(
+        train_id(cell), TRAIN, argv, resources, nodes=parallel.nodes, processes=parallel.gpus_per_node, cell=cell,
+        after=after,
+    )  # fmt: skip
 
 
 def _predict(root: Path, config: SFTConfig, cell: str, shards: range, after: tuple[str, ...]) -> Element:

@@ -17,7 +17,6 @@ _FORMATS = ("sharegpt", "text", "formatting_func")
 _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
     "run with scheduler slurm": (_SLURM, lambda c: c.cluster.scheduler != "local"),
     "run with container.runtime": (_SLURM, lambda c: c.container.runtime != "none"),
-    "run with several processes a cell": (_TRAIN, lambda c: c.parallel.world_size > 1),
     "data.test_size": (_DATA, lambda c: c.data.test_size is not None),
     "data.validation_size": (_DATA, lambda c: c.data.validation_size is not None),
     "data.sample_size": (_DATA, lambda c: c.data.sample_size is not None),
@@ -25,9 +24,6 @@ _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
     "data.*.hub": (_DATA, lambda c: any(source.hub is not None for source in _sources(c))),
     "data.streaming": (_DATA, lambda c: c.data.streaming),
     f"data.format {', '.join(_FORMATS)}": (_DATA, lambda c: c.data.format in _FORMATS),
-    "model.quantization": (_TRAIN, lambda c: c.model.quantization.kind != "none"),
-    "model.gguf_file": (_TRAIN, lambda c: c.model.gguf_file is not None),
-    "lora.lora_plus_ratio": (_TRAIN, lambda c: c.lora.lora_plus_ratio is not None),
     "train.backend unsloth": (_TRAIN, lambda c: c.train.backend != "trl"),
     "train.loggers other than tensorboard": (_TRAIN, lambda c: bool({*c.train.loggers} - {"tensorboard"})),
     "train.early_stopping_patience": (_TRAIN, lambda c: c.train.early_stopping_patience is not None),

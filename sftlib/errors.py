@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 
 DONE, FAILED, WRONG_INPUT, INCOMPLETE = 0, 1, 2, 3
@@ -69,7 +71,7 @@ def guard(command: Callable[[], int | None]) -> int:
     try:
         return command() or DONE
     except SftError as error:
-        print(f"sft: {error}", file=sys.stderr)
+        _complain(error)
         return error.stage_code if os.environ.get(ELEMENT_VARIABLE) else error.exit_code
     except KeyboardInterrupt:
         print("sft: interrupted", file=sys.stderr)
@@ -81,6 +83,17 @@ def guard(command: Callable[[], int | None]) -> int:
         return _report_missing_package(error)
     except OSError as error:
         return _report_os_error(error)
+
+
+def _complain(error: SftError) -> None:
+    """Say it once: of several ranks that end alike, the first speaks, and its launcher ends the others meanwhile."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0":
+        print(f"sft: {error}", file=sys.stderr)
+    elif error.stage_code != REQUEUE:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(2)
+        print(f"sft: rank {rank}: {error}", file=sys.stderr)
 
 
 def _report_missing_package(error: ModuleNotFoundError) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sftlib.artifacts.atomic import replacing
+from sftlib.artifacts.ranks import is_main
 from sftlib.errors import ATTEMPT_VARIABLE, ELEMENT_VARIABLE
 from sftlib.paths import RunPaths
 
@@ -79,8 +80,8 @@ class ProgressFile:
 
 
 def open_progress(run: RunPaths, kind: str, cell: str | None, total: int, unit: str) -> ProgressFile:
-    """The progress file of this process's element; silent when no supervisor named one."""
-    element = os.environ.get(ELEMENT_VARIABLE)
+    """The progress file of this process's element; silent when no supervisor named one, and on other ranks."""
+    element = os.environ.get(ELEMENT_VARIABLE) if is_main() else None
     path = run.element_progress(element) if element else None
     return ProgressFile(path, Progress(element or kind, kind, cell, total=total, unit=unit))
 
@@ -93,5 +94,6 @@ def clock(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """A plain line for the log or the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    """A plain line for the log or the terminal; of several ranks the first one speaks."""
+    if is_main():
+        print(text, file=sys.stderr, flush=True)

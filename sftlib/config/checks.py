@@ -80,6 +80,16 @@ def _precision(config: SFTConfig) -> Iterator[Problem]:
         yield Problem("train.precision", "fp16 training of a bfloat16 base mixes two 16-bit types: use bf16", "fp16")
     if config.model.quantization.kind != "none" and not config.lora.enabled:
         yield Problem("lora.enabled", "quantised weights cannot be trained: they need an adapter", False)
+    kind, strategy = config.model.quantization.kind, config.parallel.strategy
+    if kind == "int8" and strategy in ("fsdp", "zero3"):
+        yield Problem(
+            "model.quantization.kind", f"8-bit weights cannot be sharded by {strategy}: use nf4 or ddp", "int8"
+        )
+    if kind != "none" and config.model.gguf_file is not None:
+        yield Problem("model.quantization.kind", "weights out of a GGUF file are loaded dequantised: use none", kind)
+    if config.lora.target_parameters and config.lora.dropout:
+        message = "adapters on target_parameters have no dropout: set 0"
+        yield Problem("lora.dropout", message, config.lora.dropout)
     if config.train.backend == "unsloth" and config.parallel.world_size > 1:
         yield Problem("train.backend", "unsloth trains on one device: use trl", "unsloth")
     if config.train.packing and config.train.group_by_length:

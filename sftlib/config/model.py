@@ -42,6 +42,10 @@ class LoraSection(Section):
     alpha: float = knob(32, "scale: updates are multiplied by alpha / r (alpha / sqrt(r) with rslora)", gt=0)
     dropout: float = knob(0.05, "share of adapter inputs dropped in training", ge=0, lt=1)
     target_modules: str | list[str] = knob(["q_proj", "v_proj"], "module names, a regular expression, or all-linear")
+    target_parameters: list[str] = knobs(
+        "weights that are no modules, such as the experts of gpt-oss: mlp.experts.gate_up_proj, mlp.experts.down_proj",
+        list,
+    )
     modules_to_save: list[str] = knobs("modules trained in full and saved with the adapter", list)
     bias: Literal["none", "all", "lora_only"] = knob("none", "which biases are trained")
     dora: bool = knob(False, "weight-decomposed LoRA: better at low rank, slower")

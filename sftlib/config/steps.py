@@ -22,3 +22,15 @@ def steps_per_epoch(config: SFTConfig, records: int) -> int:
 def total_steps(config: SFTConfig, records: int) -> int:
     """Optimiser steps of the whole training."""
     return config.train.max_steps or math.ceil(config.train.epochs * steps_per_epoch(config, records))
+
+
+def steps_in_words(config: SFTConfig, records: int) -> str:
+    """`42 steps of 64 records (4 a device x 4 accumulated x 4 processes), warm-up 2`."""
+    train, steps = config.train, total_steps(config, records)
+    parts = f"{train.batch_size} a device x {train.gradient_accumulation} accumulated x {config.parallel.world_size} processes"
+    return f"{steps} steps of {effective_batch(config)} records ({parts}), warm-up {warmup_steps(config, records)}"
+
+
+def warmup_steps(config: SFTConfig, records: int) -> int:
+    """Steps in which the learning rate rises."""
+    return math.ceil(config.train.warmup_ratio * total_steps(config, records))

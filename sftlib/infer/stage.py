@@ -22,7 +22,7 @@ from sftlib.infer.generating import Generator
 from sftlib.infer.scoring import LabelScorer
 from sftlib.infer.table import multiple_membership, shard_table
 from sftlib.models.hardware import dtype_of
-from sftlib.models.loading import load_adapter, load_base, load_tokenizer, model_identity
+from sftlib.models.loading import load_tokenizer, load_trained, model_identity
 
 
 class Engine(Protocol):
@@ -48,9 +48,7 @@ class Predictor:
         self._check_adapter(adapter)
         self.dtype = dtype_of(self._dtype_name())
         self.method = prediction_method(config)
-        self.model = load_base(config, self.dtype)
-        if adapter:
-            self.model = load_adapter(self.model, adapter)
+        self.model = load_trained(config, adapter, self.dtype)
         self.model.eval()
         self.engine: Engine = _ENGINES[self.method](self.model, self.renderer, config)
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sftlib.artifacts.hashing import sha256_file, sha256_value
+from sftlib.artifacts.progress import say
 from sftlib.config.layers import reveal
 from sftlib.config.references import BUNDLED, bundled_model
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
-from sftlib.models.hardware import device, dtype_of
+from sftlib.models.attention import choose_attention
+from sftlib.models.cpu_engines import keep_differentiable, prepare_4bit
+from sftlib.models.hardware import device, dtype_name, dtype_of
+from sftlib.models.memory import naming_out_of_memory
+from sftlib.models.quantization import compute_dtype, is_4bit, quantization_config
+from sftlib.paths import ADAPTER_CONFIG
 
 _IDENTITY_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "*.bin", "*.gguf", "tokenizer*.json")
 
@@ -32,12 +41,15 @@ def model_source(config: SFTConfig) -> str:
 
 
 def model_identity(config: SFTConfig) -> str:
-    """What would have to be equal for the base to be the same: the files' hashes, or Hub id and revision."""
-    source = Path(model_source(config))
+    """What would have to be equal for the base to be the same: files' hashes, or Hub id and revision; and its format."""
+    source, model = Path(model_source(config)), config.model
+    kind = model.quantization.kind
+    suffix = "" if kind == "none" else f"+{kind}" + ("-double" if is_4bit(config) and model.quantization.double else "")
     if not source.is_dir():
-        return f"{config.model.name_or_path}@{config.model.revision}"
-    files = sorted({path for pattern in _IDENTITY_FILES for path in source.glob(pattern)})
-    return sha256_value([[path.name, sha256_file(path)] for path in files])
+        return f"{model.name_or_path}@{model.revision}{suffix}"
+    patterns = (model.gguf_file, "config.json", "tokenizer*.json") if model.gguf_file else _IDENTITY_FILES
+    files = sorted({path for pattern in patterns for path in source.glob(pattern)})
+    return sha256_value([[path.name, sha256_file(path)] for path in files]) + suffix
 
 
 def load_tokenizer(config: SFTConfig) -> Any:
@@ -45,22 +57,25 @@ def load_tokenizer(config: SFTConfig) -> Any:
     from transformers import AutoTokenizer
 
     source = config.model.tokenizer or model_source(config)
-    tokenizer = AutoTokenizer.from_pretrained(source, **_hub_arguments(config))
+    further = {} if config.model.tokenizer else _gguf(config)
+    with _naming_source(config, source):
+        tokenizer = AutoTokenizer.from_pretrained(source, **_hub_arguments(config), **further)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def load_base(config: SFTConfig, dtype: torch.dtype | None = None) -> Any:
-    """The base model on this rank's device, in the type that the experiment asks for."""
-    from transformers import AutoModelForCausalLM
+    """The base model on this rank's device, in the type and format that the experiment asks for."""
+    return _load(config, model_source(config), dtype or dtype_of(config.model.dtype))
 
-    dtype = dtype or dtype_of(config.model.dtype)
-    attention = "sdpa" if config.model.attention == "auto" else config.model.attention
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        model_source(config), dtype=dtype, attn_implementation=attention, **_hub_arguments(config)
-    )
-    return model.to(device())
+
+def load_trained(config: SFTConfig, folder: Path | None, dtype: torch.dtype | None = None) -> Any:
+    """For prediction: the base alone, the base with the adapter in `folder`, or the whole model that `folder` holds."""
+    if folder is not None and not (folder / ADAPTER_CONFIG).exists():
+        return _load(config, str(folder), dtype or dtype_of(config.model.dtype), is_base=False)
+    model = load_base(config, dtype)
+    return model if folder is None else load_adapter(model, folder)
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
@@ -68,6 +83,99 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+
+
+def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool = True) -> Any:
+    """`is_base`: from where the experiment says; else from a folder that training wrote, plain safetensors."""
+    from transformers import AutoModelForCausalLM
+
+    hub, gguf = (_hub_arguments(config), _gguf(config)) if is_base else ({}, {})
+    with _naming_source(config, source):
+        described = _described(config, source, hub, gguf)
+        attention, reason = choose_attention(config.model.attention, _class_of(described, source), dtype)
+        further = _dequantized() if gguf else _quantized(config, described, dtype)
+        if is_4bit(config):
+            prepare_4bit()
+        with naming_out_of_memory(config, "loading the model"):
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, attn_implementation=attention, **_placement(config), **hub, **gguf, **further
+            )
+    say(f"model {config.model.name_or_path}: {_format(config, dtype)}, attention {attention} ({reason}), on {device()}")
+    if is_4bit(config):
+        keep_differentiable(model)
+    return model
+
+
+def _quantized(config: SFTConfig, described: Any, dtype: torch.dtype) -> dict[str, Any]:
+    native = getattr(described, "quantization_config", None)
+    if native is not None and not isinstance(native, dict):
+        native = native.to_dict()
+    found = quantization_config(config, native.get("quant_method") if native else None, dtype)
+    return {"quantization_config": found} if found is not None else {}
+
+
+def _dequantized() -> dict[str, Any]:
+    """GGUF blocks could neither be trained nor saved."""
+    from transformers import GgufConfig
+
+    return {"quantization_config": GgufConfig(dequantize=True)}
+
+
+def _format(config: SFTConfig, dtype: torch.dtype) -> str:
+    kind = config.model.quantization.kind
+    name = dtype_name(dtype)
+    return name if kind == "none" else f"{kind} weights, {dtype_name(compute_dtype(config, dtype))} products"
+
+
+def _described(config: SFTConfig, source: str, hub: dict[str, Any], gguf: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+
+    if config.model.trust_remote_code and hub:
+        say(f"WARNING: model.trust_remote_code: Python code that comes with {source} runs with your rights")
+    named = {"gguf_file": gguf["gguf_file"]} if gguf else {}
+    return AutoConfig.from_pretrained(source, **hub, **named)
+
+
+def _class_of(described: Any, source: str) -> Any:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
+
+    try:
+        return MODEL_FOR_CAUSAL_LM_MAPPING[type(described)]
+    except KeyError:
+        if getattr(described, "auto_map", None):
+            return PreTrainedModel  # code that comes with the model
+        raise InputError(
+            f"{source} is a {described.model_type} model, and no language model that can be tuned"
+        ) from None
+
+
+def _placement(config: SFTConfig) -> dict[str, Any]:
+    """One device a rank; a CPU is where weights are loaded anyway."""
+    where = device()
+    return {"device_map": {"": where}} if where.type != "cpu" and config.model.device_map == "auto" else {}
+
+
+def _gguf(config: SFTConfig) -> dict[str, Any]:
+    if config.model.gguf_file is None:
+        return {}
+    if find_spec("gguf") is None:
+        raise InputError(f"model.gguf_file = {config.model.gguf_file!r} needs the package gguf: pip install gguf")
+    return {"gguf_file": config.model.gguf_file}
+
+
+@contextlib.contextmanager
+def _naming_source(config: SFTConfig, source: str) -> Iterator[None]:
+    """A model that is not there, not whole, or closed: said with the key and the remedy."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first = str(error).strip().partition("\n")[0][:300]
+        revision = f" at revision {config.model.revision}" if config.model.revision else ""
+        offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+        remedy = "stage it where there is internet (sft stage EXPERIMENT)" if offline else "check name and HF_TOKEN"
+        raise InputError(
+            f"model.name_or_path = {config.model.name_or_path!r}{revision}: cannot be loaded from {source} ({first}): {remedy}"
+        ) from error
 
 
 def _hub_arguments(config: SFTConfig) -> dict[str, Any]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import trl
 
-from sftlib.config.steps import total_steps
+from sftlib.config.steps import warmup_steps
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
+from sftlib.train.engines import engine_arguments
 
 
-def training_arguments(config: SFTConfig, output_dir: Path, num_rows: int, *, has_validation: bool) -> trl.SFTConfig:
-    """TRL's arguments for this cell."""
+def training_arguments(
+    config: SFTConfig, output_dir: Path, num_rows: int, *, has_validation: bool, layers: Sequence[str] = ()
+) -> trl.SFTConfig:
+    """TRL's arguments for this cell; `layers` names the classes that FSDP shards one by one."""
     train = config.train
-    steps = total_steps(config, num_rows)
     rhythm: dict[str, Any] = _rhythm(train.eval_steps) if has_validation else {"eval_strategy": "no"}
     return trl.SFTConfig(
         output_dir=str(output_dir),
@@ -28,7 +30,7 @@ def training_arguments(config: SFTConfig, output_dir: Path, num_rows: int, *, ha
         gradient_accumulation_steps=train.gradient_accumulation,
         learning_rate=train.learning_rate,
         lr_scheduler_type=train.scheduler,
-        warmup_steps=math.ceil(train.warmup_ratio * steps),
+        warmup_steps=warmup_steps(config, num_rows),
         optim=train.optimizer,
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
@@ -51,7 +53,7 @@ def training_arguments(config: SFTConfig, output_dir: Path, num_rows: int, *, ha
         train_sampling_strategy="group_by_length" if train.group_by_length else "random",
         save_total_limit=train.save_total_limit,
         dataloader_pin_memory=torch.cuda.is_available(),
-        use_cpu=not torch.cuda.is_available(),
+        **engine_arguments(config, list(layers)),
         **_precision(config),
         **rhythm,
         **_saving(train.save_steps),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from sftlib.artifacts.atomic import append_line, write_json
+from sftlib.artifacts.atomic import append_line, sync, write_json
 from sftlib.artifacts.progress import ProgressFile, say
-from sftlib.errors import STOP_VARIABLE
+from sftlib.config.tree import SFTConfig
 from sftlib.paths import CHECKPOINT_MARK, CHECKPOINT_PREFIX
+from sftlib.train.engines import check_engine
+from sftlib.train.group import any_rank, wait_for_all
+from sftlib.train.stopping import StopRequest
 
 
 class SFTCallback(TrainerCallback):
@@ -65,36 +66,48 @@ def _plain(value: Any) -> Any:
 class CheckpointCallback(SFTCallback):
     """Marks a checkpoint when it is whole, and ends training at the step in which a stop was asked for."""
 
-    def __init__(self) -> None:
-        named = os.environ.get(STOP_VARIABLE)
-        self.stop_file = Path(named) if named else None
+    def __init__(self, request: StopRequest | None = None) -> None:
+        self.request = request or StopRequest()
         self.stopped = False
-        self._signalled = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Handlers are set late: a library that loads after us must not replace them."""
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self._signalled = True  # only this: a handler may be entered twice, in the middle of anything
+        self.request.listen()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """After each optimiser step: a stop saves here and ends the training."""
-        if self._signalled or (self.stop_file and self.stop_file.exists()):
-            finished = state.global_step >= state.max_steps
-            self.stopped = not finished
+        """After each optimiser step: a stop that reached any rank saves here and ends the training on all."""
+        if any_rank(self.request.is_made()):
+            self.stopped = state.global_step < state.max_steps
             control.should_save = control.should_training_stop = True
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After the checkpoint's files are written: the mark makes it count."""
+        """After the checkpoint's files are written on every rank: the mark makes it count."""
+        wait_for_all()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"{CHECKPOINT_PREFIX}{state.global_step}"
+            for path in folder.rglob("*"):
+                sync(path)  # a node that loses power must not leave a mark without the weights
             write_json(folder / CHECKPOINT_MARK, {"step": state.global_step, "max_steps": state.max_steps})
+
+
+class EngineCallback(SFTCallback):
+    """Looks at what really runs, before the first step."""
+
+    def __init__(self, trainer: Any, config: SFTConfig) -> None:
+        self.trainer, self.config = trainer, config
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After the engine has taken the model."""
+        say(f"engine {self.config.parallel.strategy}: {check_engine(self.trainer, self.config)}")
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end."""
     found = [path for path in folder.glob(f"{CHECKPOINT_PREFIX}*") if (path / CHECKPOINT_MARK).exists()]
-    return max(found, key=lambda path: int(path.name.removeprefix(CHECKPOINT_PREFIX)), default=None)
+    return max(found, key=checkpoint_step, default=None)
+
+
+def checkpoint_step(folder: Path) -> int:
+    """`checkpoint-40` -> 40."""
+    return int(folder.name.removeprefix(CHECKPOINT_PREFIX))

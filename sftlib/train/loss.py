@@ -12,6 +12,7 @@ from trl.trainer import sft_trainer
 
 from sftlib.data.collation import supervision
 from sftlib.train.head import add_supervised_head
+from sftlib.train.optimizers import speed_up_b
 
 _NOT_FOR_MODELS = ("labels", "shift_labels", "record_tokens")
 
@@ -19,7 +20,10 @@ _NOT_FOR_MODELS = ("labels", "shift_labels", "record_tokens")
 class SupervisedTrainer(trl.SFTTrainer):
     """trl.SFTTrainer whose loss looks at the places that the collator names."""
 
-    def __init__(self, *args: Any, head_places: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, head_places: int | None = None, lora_plus_ratio: float | None = None, **kwargs: Any
+    ) -> None:
+        self._lora_plus_ratio = lora_plus_ratio
         with _adapters_on_heads():
             super().__init__(*args, **kwargs)
         model: Any = self.model
@@ -28,6 +32,14 @@ class SupervisedTrainer(trl.SFTTrainer):
         add_supervised_head(base, places=head_places, smoothing=self.args.label_smoothing_factor,
                             reentrant=plugin is not None and plugin.zero_stage == 3)  # fmt: skip
         self._evaluated = torch.zeros(2, dtype=torch.float64)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' optimiser, with LoRA+ where it is asked for."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if is_new and self._lora_plus_ratio:
+            speed_up_b(optimizer, self.model, self._lora_plus_ratio)
+        return optimizer
 
     @property
     def trained_tokens(self) -> float:

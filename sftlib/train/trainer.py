@@ -17,8 +17,10 @@ from sftlib.artifacts.adapters import AdapterRecord
 from sftlib.artifacts.atomic import write_json, write_text
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import Progress, ProgressFile, say
+from sftlib.artifacts.ranks import is_main
 from sftlib.artifacts.receipt import stage_receipt
 from sftlib.config.inputs import Split
+from sftlib.config.steps import steps_in_words
 from sftlib.config.tree import SFTConfig
 from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rendering import tokenizer_digest
@@ -26,13 +28,31 @@ from sftlib.data.rows import Rows
 from sftlib.errors import StoppedError
 from sftlib.models.hardware import dtype_name
 from sftlib.models.loading import load_base, load_tokenizer, model_identity
+from sftlib.models.memory import naming_out_of_memory
 from sftlib.paths import CHECKPOINT_PREFIX, CellPaths
-from sftlib.train.adapter import check_targets, lora_config, model_card, publish_adapter
+from sftlib.train.adapter import (
+    check_targets,
+    count_parameters,
+    gathered_weights,
+    lora_config,
+    model_card,
+    publish_adapter,
+)
 from sftlib.train.arguments import training_arguments
 from sftlib.train.batches import dataset_of, plan_batches
-from sftlib.train.callbacks import CheckpointCallback, MetricsCallback, SFTCallback, last_checkpoint
+from sftlib.train.callbacks import (
+    CheckpointCallback,
+    EngineCallback,
+    MetricsCallback,
+    SFTCallback,
+    checkpoint_step,
+    last_checkpoint,
+)
+from sftlib.train.engines import sharded_layers
+from sftlib.train.group import as_main_says, check_world, main_first, open_group, wait_for_all
 from sftlib.train.loss import SupervisedTrainer
 from sftlib.train.performance import performance
+from sftlib.train.stopping import StopRequest
 
 SUMMARY_VERSION = 1
 
@@ -48,6 +68,7 @@ class SFTTrainer:
         output_dir: str | Path | None = None,
         splits: dict[str, Split] | None = None,
         progress: ProgressFile | None = None,
+        request: StopRequest | None = None,
     ) -> None:
         self.config = config
         self.callbacks = list(callbacks or [])
@@ -55,13 +76,18 @@ class SFTTrainer:
         self.splits = splits
         self.progress = progress or ProgressFile(None, Progress("train", "train", self.cell.name))
 
+        self.checkpointing = CheckpointCallback(request)
+
     def train(self) -> dict[str, Any]:
         """Load, prepare, train, publish; the summary is written last."""
+        open_group(self.config.parallel.timeout_min)
+        check_world(self.config)
         torch.set_num_threads(self.config.train.threads)
         set_seed(self.config.train.seed)
         self.cell.root.mkdir(parents=True, exist_ok=True)
-        self._load_template()
-        rows, validation = self._prepare_datasets()
+        with main_first():
+            self._load_template()
+            rows, validation = self._prepare_datasets()
         model = self._load_model()
         trainer = self._create_trl_trainer(model, rows, validation)
         started = time.time()
@@ -81,6 +107,7 @@ class SFTTrainer:
         model = load_base(self.config)
         model.config.use_cache = False
         check_targets(model, self.config)
+        self.layers = sharded_layers(model)
         self.dtype = dtype_name(model.dtype)
         return model
 
@@ -94,11 +121,13 @@ class SFTTrainer:
 
     def _create_training_args(self, num_rows: int, *, has_validation: bool) -> trl.SFTConfig:
         config = self.batches.applied(self.config)
-        return training_arguments(config, self.cell.checkpoints, num_rows, has_validation=has_validation)
+        say(steps_in_words(config, num_rows))
+        return training_arguments(
+            config, self.cell.checkpoints, num_rows, has_validation=has_validation, layers=self.layers
+        )
 
     def _create_trl_trainer(self, model: Any, rows: Rows, validation: Rows | None) -> SupervisedTrainer:
         self.metering = MetricsCallback(self.cell.metrics, self.progress)
-        self.checkpointing = CheckpointCallback()
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.cell.tensorboard)
         self._forget_later_metrics()
         self.batches = plan_batches(self.config, rows, model)
@@ -113,23 +142,30 @@ class SFTTrainer:
             head_places=self.config.train.head_tokens,
             peft_config=lora_config(self.config),
             callbacks=[self.metering, self.checkpointing, *self.callbacks],
+            lora_plus_ratio=self.config.lora.lora_plus_ratio,
         )
         trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
+        trainer.add_callback(EngineCallback(trainer, self.config))
+        self.weights = count_parameters(trainer.model)
+        say(f"trainable {self.weights[0]:,} of {self.weights[1]:,} weights ({self.weights[0] / self.weights[1]:.2%})")
         return trainer
 
     def _forget_later_metrics(self) -> None:
         """Metrics of steps that a killed attempt took after its last checkpoint will be written again."""
+        if not is_main():
+            return
         checkpoint = last_checkpoint(self.cell.checkpoints)
-        keep_until = int(checkpoint.name.removeprefix(CHECKPOINT_PREFIX)) if checkpoint else -1
+        keep_until = checkpoint_step(checkpoint) if checkpoint else -1
         if self.cell.metrics.exists():
             lines = self.cell.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             write_text(self.cell.metrics, "".join(line for line in lines if _step(line) <= keep_until))
 
     def _run(self, trainer: trl.SFTTrainer) -> dict[str, float]:
-        checkpoint = last_checkpoint(self.cell.checkpoints)
+        checkpoint = self._checkpoint()
         if checkpoint:
             say(f"resuming from {checkpoint.name}")
-        metrics = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).metrics
+        with naming_out_of_memory(self.config, "training"):
+            metrics = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).metrics
         if self.checkpointing.stopped:
             self.progress.update(state="stopped")
             raise StoppedError(
@@ -137,7 +173,17 @@ class SFTTrainer:
             )
         return metrics
 
-    def _save(self, trainer: trl.SFTTrainer, metrics: dict[str, float]) -> AdapterRecord:
+    def _checkpoint(self) -> Path | None:
+        """The newest whole checkpoint, as rank 0 sees it."""
+        found = last_checkpoint(self.cell.checkpoints) if is_main() else None
+        step = as_main_says(checkpoint_step(found) if found else -1)
+        return self.cell.checkpoints / f"{CHECKPOINT_PREFIX}{step}" if step >= 0 else None
+
+    def _save(self, trainer: trl.SFTTrainer, metrics: dict[str, float]) -> AdapterRecord | None:
+        """The adapter whole, written by rank 0."""
+        weights = gathered_weights(trainer)
+        if not is_main():
+            return None
         facts = {
             "base": model_identity(self.config),
             "prompt_sha256": self.processor.renderer.fingerprint(),
@@ -145,15 +191,26 @@ class SFTTrainer:
             "dtype": self.dtype,
         }
         card = model_card(self.config, self.cell.name, metrics.get("train_loss"))
-        return publish_adapter(trainer.accelerator.unwrap_model(trainer.model), self.tokenizer, self.cell, facts, card)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        return publish_adapter(model, self.tokenizer, self.cell, facts, card, weights)
 
     def _performance(self, trainer: SupervisedTrainer, rows: Rows) -> dict[str, Any]:
         model: Any = trainer.model
         return performance(self.config, model.config, rows, trainer.trained_tokens, self.metering.stepping_s)
 
     def _summarise(
-        self, metrics: dict[str, float], record: AdapterRecord, rows: Rows, seconds: float, took: dict[str, Any]
+        self,
+        metrics: dict[str, float],
+        record: AdapterRecord | None,
+        rows: Rows,
+        seconds: float,
+        took: dict[str, Any],
     ) -> dict[str, Any]:
+        """The summary, written by rank 0 when all else is there; every rank waits for it."""
+        places = {"adapter": str(self.cell.adapter), "summary": str(self.cell.summary)}
+        if record is None:
+            wait_for_all()
+            return {"metrics": metrics, **places}
         summary = {
             "schema_version": SUMMARY_VERSION,
             "complete": True,
@@ -164,6 +221,8 @@ class SFTTrainer:
             "tokens": rows.tokens,
             "supervised_tokens": rows.supervised_tokens,
             "batches": self.batches.facts(),
+            "trainable_weights": self.weights[0],
+            "weights": self.weights[1],
             "train_loss": metrics.get("train_loss"),
             "seconds": round(seconds, 2),
             "performance": took,
@@ -171,7 +230,8 @@ class SFTTrainer:
         }
         write_json(self.cell.summary, summary)
         self.progress.update(state="done", force=True)
-        return {**summary, "metrics": metrics, "adapter": str(self.cell.adapter), "summary": str(self.cell.summary)}
+        wait_for_all()
+        return {**summary, "metrics": metrics, **places}
 
 
 def _step(line: str) -> float:
