@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 
-def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Positions in batches whose padded size stays within `budget`; a single longer one runs alone."""
+def token_batches(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[list[int]]:
+    """Positions in batches whose padded size stays within `budget`, of at most `most` rows; a single longer one runs
+    alone."""
     batch: list[int] = []
     width = 0
     for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         width = max(width, lengths[position])
-        if batch and width * (len(batch) + 1) > budget:
+        if batch and (width * (len(batch) + 1) > budget or len(batch) == most):
             yield batch
             batch, width = [], lengths[position]
         batch.append(position)

@@ -1,8 +1,4 @@
-"""Method `score`: the log-likelihood of each label's text after the prompt, over its full token sequence.
-
-Labels that share their first tokens share the forward pass: a row is run for each distinct run of tokens before a
-label's last one ("branch"), and every label reads its tokens' probabilities off the branches that cover it.
-"""
+"""Method `score`: the log-likelihood of each label's text after the prompt, over its full token sequence."""
 
 from __future__ import annotations
 
@@ -12,14 +8,22 @@ from typing import Any
 
 import torch
 
+from sftlib.artifacts.progress import say
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.data.samples import target_text
 from sftlib.errors import InputError
 from sftlib.infer.answers import Answer
-from sftlib.infer.batches import left_padded, token_batches
+from sftlib.infer.batches import token_batches
+from sftlib.infer.forwards import FORWARDS, Forward, PlainForward, UnsupportedError
+from sftlib.infer.prefixes import MINIMUM, Prefix, common_prefix
+from sftlib.infer.trees import grow_tree
 
 Tick = Callable[[int], None]
+# How far a faster way may be from the plain one, in log-likelihood of a whole label, before it counts as wrong.
+_TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-6}
+_HALF_TOLERANCE = 0.5
+_READ_AT_ONCE = 2**26  # logits: rows x places x vocabulary
 
 
 class LabelScorer:
@@ -27,56 +31,66 @@ class LabelScorer:
 
     def __init__(self, model: Any, renderer: Renderer, config: SFTConfig) -> None:
         self.model, self.config = model, config
-        self.pad = renderer.tokenizer.pad_token_id
         self.labels = config.task.labels
         self.label_ids = _label_ids(renderer, config)
-        self.branches = maximal_branches([ids[:-1] for ids in self.label_ids])
+        self.tree = grow_tree(self.label_ids)
+        self._vocabulary = len(renderer.tokenizer)
+        self._forward: Forward | None = None
+
+    @torch.inference_mode()
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Settle on what prompts like these share, and on the fastest way that this model is seen to follow."""
+        rows = sorted((prompt.ids for prompt in prompts), key=len)
+        shared = common_prefix(rows) if self.config.predict.prefix_cache else []
+        prefix = Prefix(shared if len(shared) >= MINIMUM else [])
+        probes = [rows[0], rows[-1]] if rows else []
+        expected = PlainForward(self.model, self.label_ids, self.tree, prefix).logprobs(probes)
+        for way in FORWARDS:
+            forward = self._try(way, prefix, probes, expected)
+            if forward is not None:
+                self._forward = forward
+                return
+
+    def _try(self, way: Any, prefix: Prefix, probes: list[list[int]], expected: list[list[float]]) -> Forward | None:
+        try:
+            forward: Forward = way(self.model, self.label_ids, self.tree, prefix)
+            found = forward.logprobs(probes) if way is not PlainForward else expected
+        except (UnsupportedError, RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+            say(f"scores: '{way.name}' does not go with this model ({type(error).__name__}: {str(error)[:160]})")
+            return None
+        off = [abs(a - b) for x, y in zip(found, expected, strict=True) for a, b in zip(x, y, strict=True)]
+        if not all(value <= _TOLERANCE.get(self.model.dtype, _HALF_TOLERANCE) for value in off):  # nan is not
+            say(f"scores: '{way.name}' is {max(off):.2g} off the plain forward pass with this model: not used")
+            return None
+        return forward
 
     @torch.inference_mode()
     def answer(self, prompts: Sequence[Prompt], tick: Tick) -> list[Answer]:
         """One answer a prompt, in the order of the prompts."""
-        answers: list[Answer | None] = [None] * len(prompts)
-        longest = max(map(len, self.branches), default=0)
-        lengths = [(len(prompt.ids) + longest) * len(self.branches) for prompt in prompts]
-        for batch in token_batches(lengths, self.config.predict.batch_tokens):
-            for position, scores in zip(batch, self._batch([prompts[i].ids for i in batch]), strict=True):
-                answers[position] = self._answer(scores)
-            tick(len(batch))
-        return [answer for answer in answers if answer is not None]
+        if self._forward is None:
+            self.prepare(prompts)
+        forward = self._forward
+        assert forward is not None
+        answers: dict[int, Answer] = {}
+        # Prompts that do not begin as the others do run on their own, whole.
+        for begins in (True, False):
+            chosen = [i for i, prompt in enumerate(prompts) if forward.prefix.begins(prompt.ids) is begins]
+            skipped = len(forward.prefix) if begins else 0
+            lengths = [len(prompts[i].ids) - skipped + forward.extra_tokens for i in chosen]
+            for batch in token_batches(lengths, self.config.predict.batch_tokens, self._most_rows(forward)):
+                positions = [chosen[i] for i in batch]
+                found = forward.logprobs([prompts[i].ids for i in positions])
+                answers |= {i: self._answer(scores) for i, scores in zip(positions, found, strict=True)}
+                tick(len(batch))
+        return [answers[i] for i in range(len(prompts))]
 
-    def _batch(self, prompts: list[list[int]]) -> list[list[float]]:
-        """The log-likelihood of each label, for each prompt."""
-        tables = [self._branch_logprobs(prompts, branch) for branch in self.branches]
-        return [[sum(self._token_logprobs(tables, row, ids)) for ids in self.label_ids] for row in range(len(prompts))]
-
-    def _branch_logprobs(self, prompts: list[list[int]], branch: tuple[int, ...]) -> torch.Tensor:
-        """Log-probabilities of the next token at the prompt's end and after each token of the branch."""
-        ids, mask = left_padded([[*prompt, *branch] for prompt in prompts], self.pad)
-        device = self.model.device
-        attention = torch.tensor(mask, device=device)
-        positions = (attention.cumsum(1) - 1).clamp(min=0)
-        # Positions, not a count: a count makes transformers slice a view, and on a CPU torch then multiplies that view
-        # batch by batch with as many copies of the output head (5 GB at 90 prompts and a vocabulary of 49,152).
-        keep = torch.arange(len(ids[0]) - len(branch) - 1, len(ids[0]), device=device)
-        logits = self.model(
-            input_ids=torch.tensor(ids, device=device), attention_mask=attention, position_ids=positions,
-            logits_to_keep=keep, use_cache=False,
-        ).logits  # fmt: skip
-        return torch.log_softmax(logits.float(), dim=-1).cpu()
-
-    def _token_logprobs(self, tables: list[torch.Tensor], row: int, ids: list[int]) -> list[float]:
-        covering = next(i for i, branch in enumerate(self.branches) if list(branch[: len(ids) - 1]) == ids[:-1])
-        return [tables[covering][row, at, token].item() for at, token in enumerate(ids)]
+    def _most_rows(self, forward: Forward) -> int:
+        return max(1, _READ_AT_ONCE // (forward.places * self._vocabulary))
 
     def _answer(self, logprobs: list[float]) -> Answer:
         best = max(range(len(self.labels)), key=logprobs.__getitem__)
-        return Answer(
-            self.labels[best],
-            None,
-            None,
-            logprobs,
-            positive_probability(logprobs, self.labels, self.config.task.positive),
-        )
+        score = positive_probability(logprobs, self.labels, self.config.task.positive)
+        return Answer(self.labels[best], None, None, logprobs, score)
 
 
 def positive_probability(logprobs: Sequence[float], labels: Sequence[str], positive: str | None) -> float | None:
@@ -86,16 +100,6 @@ def positive_probability(logprobs: Sequence[float], labels: Sequence[str], posit
     top = max(logprobs)
     weights = [math.exp(value - top) for value in logprobs]
     return weights[labels.index(positive)] / sum(weights)
-
-
-def maximal_branches(starts: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """The runs of tokens that are not the beginning of another one; one empty branch when all labels are single tokens."""
-    distinct = sorted({tuple(start) for start in starts}, key=len, reverse=True)
-    kept: list[tuple[int, ...]] = []
-    for start in distinct:
-        if not any(branch[: len(start)] == start for branch in kept):
-            kept.append(start)
-    return kept
 
 
 def _label_ids(renderer: Renderer, config: SFTConfig) -> list[list[int]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sftlib.config.tree import SFTConfig
@@ -13,7 +16,9 @@ from sftlib.data.rendering import Renderer
 from sftlib.data.samples import Sample, target_text
 from sftlib.errors import InputError
 from sftlib.infer.batches import left_padded, token_batches
-from sftlib.infer.scoring import LabelScorer, maximal_branches, positive_probability
+from sftlib.infer.prefixes import common_prefix
+from sftlib.infer.scoring import LabelScorer, positive_probability
+from sftlib.infer.trees import grow_tree
 
 
 def task(**values: object) -> dict:
@@ -75,9 +80,30 @@ def test_every_prompt_is_counted_once(tiny_model: Path) -> None:
     assert sum(counted) == 23 and len(counted) > 1
 
 
-def test_branches_cover_all_starts_without_repeating() -> None:
-    assert maximal_branches([[], []]) == [()]
-    assert maximal_branches([[1], [1, 2], [3], []]) == [(1, 2), (3,)]
+def test_labels_share_their_first_tokens_and_never_run_their_last() -> None:
+    tree = grow_tree([[7], [8]])
+    assert tree.tokens == [] and tree.readings == [[(0, 7)], [(0, 8)]]
+    tree = grow_tree([[1, 2, 3], [1, 2, 4, 5], [6, 7]])
+    assert tree.tokens == [1, 2, 4, 6] and tree.parents == [-1, 0, 1, -1] and tree.depths == [0, 1, 2, 0]
+    assert tree.readings == [[(0, 1), (1, 2), (2, 3)], [(0, 1), (1, 2), (2, 4), (3, 5)], [(0, 6), (4, 7)]]
+    assert tree.ancestors[3] == [False, False, False, True]  # branches do not see one another
+
+
+@given(labels=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=1, max_size=6))
+def test_a_tree_spells_every_label(labels: list[list[int]]) -> None:
+    tree = grow_tree(labels)
+    for label, reading in zip(labels, tree.readings, strict=True):
+        assert [token for _, token in reading] == label and reading[0][0] == 0
+        for (_, token), (place, _) in itertools.pairwise(reading):
+            assert tree.tokens[place - 1] == token
+
+
+@given(rows=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=8), min_size=1, max_size=6))
+def test_the_common_prefix_is_common_longest_and_leaves_something_to_run(rows: list[list[int]]) -> None:
+    prefix = common_prefix(rows)
+    assert all(row[: len(prefix)] == prefix and len(row) > len(prefix) for row in rows)
+    at = len(prefix)
+    assert any(len(row) == at + 1 for row in rows) or len({row[at] for row in rows}) > 1
 
 
 def test_target_text_is_what_is_scored() -> None:
