@@ -50,7 +50,10 @@ def build_tokenizer(template: str | None = TEMPLATE):
 SHAPES = {
     "qwen3": ("Qwen3", {"head_dim": 8}),
     "mistral-window": ("Mistral", {"sliding_window": 24}),
-    "gemma2": ("Gemma2", {"sliding_window": 16, "head_dim": 8, "query_pre_attn_scalar": 8}),  # windows in turn, softcaps
+    "gemma2": (
+        "Gemma2",
+        {"sliding_window": 16, "head_dim": 8, "query_pre_attn_scalar": 8},
+    ),  # windows in turn, softcaps
     "gemma3": ("Gemma3Text", {"sliding_window": 16, "head_dim": 8, "query_pre_attn_scalar": 8}),
     "gpt-oss": ("GptOss", {"sliding_window": 16, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "gpt2": ("GPT2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}),  # positions are learnt

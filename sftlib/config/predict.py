@@ -20,7 +20,9 @@ class PredictSection(Section):
     shards_per_job: int = knob(
         1, "shards that one element takes, one after the other, with the model loaded once", ge=1
     )
-    batch_tokens: int = knob(4096, "tokens in a batch, padding included", ge=64)
+    batch_tokens: int | None = knob(
+        None, "tokens in a batch, padding included; default: 4,096, and 512 for scores on a CPU", ge=64
+    )
     prefix_cache: bool = knob(True, "what all prompts begin with is run once and reused; off: whole prompts, slower")
     max_new_tokens: int = knob(64, "longest answer in tokens (generate)", ge=1)
     temperature: float = knob(0.0, "0: greedy", ge=0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+BATCH_TOKENS = 4096  # where predict.batch_tokens says nothing
+
 
 def token_batches(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[list[int]]:
     """Positions in batches whose padded size stays within `budget`, of at most `most` rows; a single longer one runs

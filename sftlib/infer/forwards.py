@@ -75,7 +75,13 @@ class TreeForward:
         self._run(torch.tensor([ids]), torch.arange(length)[None], allowed, cache, 0, torch.tensor([[length - 1]]))
 
     def _run(
-        self, ids: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor, cache: Any, start: int, at: torch.Tensor
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        allowed: torch.Tensor,
+        cache: Any,
+        start: int,
+        at: torch.Tensor,
     ) -> torch.Tensor:
         device = self.model.device
         mask = self._masks.build(allowed, positions, start)

@@ -11,7 +11,7 @@ from sftlib.config.tree import SFTConfig
 from sftlib.data.parsing import parse_label
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.infer.answers import Answer
-from sftlib.infer.batches import left_padded, token_batches
+from sftlib.infer.batches import BATCH_TOKENS, left_padded, token_batches
 
 
 class Generator:
@@ -27,7 +27,9 @@ class Generator:
         answers: list[Answer | None] = [None] * len(prompts)
         room = self.config.predict.max_new_tokens
         torch.manual_seed(self.config.predict.seed)
-        for batch in token_batches([len(prompt.ids) + room for prompt in prompts], self.config.predict.batch_tokens):
+        for batch in token_batches(
+            [len(prompt.ids) + room for prompt in prompts], self.config.predict.batch_tokens or BATCH_TOKENS
+        ):
             for position, ids in zip(batch, self._batch([prompts[i].ids for i in batch]), strict=True):
                 answers[position] = self._answer(ids)
             tick(len(batch))

@@ -45,7 +45,7 @@ def ask(renderer: Renderer) -> list[Prompt]:
     system = [{"role": "system", "content": "Say whether a post is hate or normal. " * 2}]
     return [
         renderer.prompt(
-            Sample(str(i), [*system, {"role": "user", "content": f"{i} " + "word, " * draw.randint(0, 25)}], None)
+            Sample(str(i), [*system, {"role": "user", "content": f"{i} " + "word, " * draw.randint(0, 12)}], None)
         )
         for i in range(RECORDS)
     ]
@@ -73,7 +73,7 @@ def plain(model, prompt: list[int], label: list[int]) -> float:
     return sum(logits[len(prompt) - 1 + at, token].item() for at, token in enumerate(label))
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     budget=st.sampled_from([64, 333, 4096, 50_000]), shards=st.sampled_from([1, 2, 3, 7]), cached=st.booleans(),
     seed=st.integers(0, 1000),
@@ -114,13 +114,17 @@ def test_a_prompt_that_begins_otherwise_is_scored_whole(known) -> None:
     assert answers[1].label_logprobs == pytest.approx(wanted, abs=1e-4)
 
 
-def test_a_way_that_gives_other_scores_is_not_used(known, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    shape, model, renderer, prompts, expected = known
-    if WAYS[shape] is not TreeForward:
-        pytest.skip("has no faster way")
+def test_a_way_that_gives_other_scores_is_not_used(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    renderer = Renderer(config(), AutoTokenizer.from_pretrained(tiny_model))
     monkeypatch.setattr("sftlib.infer.forwards._Masks._additive", lambda self, allowed: None)  # nothing is masked
     scorer = LabelScorer(model, renderer, config())
-    answers = scorer.answer(prompts[:40], lambda count: None)
+    prompts = ask(renderer)[:40]
+    answers = scorer.answer(prompts, lambda count: None)
     assert type(scorer._forward) is RowForward and "off the plain forward pass" in capsys.readouterr().err
-    for answer, want in zip(answers, expected, strict=False):
-        assert answer.label_logprobs == pytest.approx(want, abs=1e-4)
+    with torch.inference_mode():
+        for prompt, answer in zip(prompts, answers, strict=True):
+            wanted = [plain(model, prompt.ids, label) for label in scorer.label_ids]
+            assert answer.label_logprobs == pytest.approx(wanted, abs=1e-4)
