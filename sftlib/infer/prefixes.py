@@ -41,12 +41,15 @@ class _SharedLayer(DynamicLayer):
         )
 
 
+Fill = Callable[[list[int], DynamicCache], None]  # runs token ids into a cache
+
+
 class Prefix:
     """A beginning and its keys and values under the model as it is now (its adapter included)."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         self.ids = list(ids)
-        self._cache: DynamicCache | None = None
+        self._layers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,28 +57,23 @@ class Prefix:
     def begins(self, ids: Sequence[int]) -> bool:
         return len(ids) > len(self.ids) and list(ids[: len(self.ids)]) == self.ids
 
-    def shared(self, run: Callable[[list[int], Any], None]) -> Cache | None:
-        """A cache that every row of a batch reads; `run` fills it on first use."""
-        filled = self._filled(run)
-        if filled is None:
-            return None
-        return Cache(layers=[_SharedLayer(layer.keys, layer.values) for layer in filled.layers])
+    def shared(self, fill: Fill) -> Cache | None:
+        """A cache that every row of a batch reads; `fill` runs the prefix on first use."""
+        return Cache(layers=[_SharedLayer(*layer) for layer in self._filled(fill)]) if self.ids else None
 
-    def copied(self, rows: int, run: Callable[[list[int], Any], None]) -> DynamicCache | None:
+    def copied(self, rows: int, fill: Fill) -> DynamicCache | None:
         """A cache of `rows` rows that may be grown, for decoding."""
-        filled = self._filled(run)
-        if filled is None:
-            return None
-        cache = DynamicCache()
-        for index, layer in enumerate(filled.layers):
-            cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), index)
-        return cache
-
-    def _filled(self, run: Callable[[list[int], Any], None]) -> DynamicCache | None:
         if not self.ids:
             return None
-        if self._cache is None:
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(self._filled(fill)):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), index)
+        return cache
+
+    def _filled(self, fill: Fill) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        if not self._layers:
             cache = DynamicCache()  # without the model's configuration: layers with a window keep all of it, we mask
-            run(self.ids, cache)
-            self._cache = cache
-        return self._cache
+            fill(self.ids, cache)
+            layers: list[Any] = cache.layers
+            self._layers = [(layer.keys, layer.values) for layer in layers]
+        return self._layers
