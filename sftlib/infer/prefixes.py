@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicLayer
 MINIMUM = 8  # tokens; a shorter beginning is not worth the second forward pass
 
 
-def common_prefix(rows: Sequence[Sequence[int]]) -> list[int]:
+def common_prefix(rows: Sequence[list[int]]) -> list[int]:
     """What all rows begin with, one token of each left over: a row must have something to run."""
     if not rows:
         return []
