@@ -8,9 +8,15 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "SFTConfig": "sftlib.config.tree",
     "SFTTrainer": "sftlib.train.trainer",
+    "SFTCallback": "sftlib.train.callbacks",
+    "CheckpointCallback": "sftlib.train.callbacks",
+    "ValidationCallback": "sftlib.train.validation",
+    "WandBCallback": "sftlib.train.loggers",
 }
 
-__all__ = ["SFTConfig", "SFTTrainer", "__version__"]
+__all__ = [
+    "CheckpointCallback", "SFTCallback", "SFTConfig", "SFTTrainer", "ValidationCallback", "WandBCallback", "__version__",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

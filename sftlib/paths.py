@@ -105,6 +105,16 @@ class CellPaths:
         return self.root / "tensorboard"
 
     @property
+    def loggers(self) -> Path:
+        """Files of W&B, MLflow and trackio."""
+        return self.root / "loggers"
+
+    @property
+    def samples(self) -> Path:
+        """Answers to validation records, a line each."""
+        return self.root / "samples.jsonl"
+
+    @property
     def convergence(self) -> Path:
         return self.root / "convergence.png"
 

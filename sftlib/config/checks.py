@@ -122,6 +122,12 @@ def _best_model(config: SFTConfig) -> Iterator[Problem]:
     if watches and config.data.validation is None and config.data.validation_size is None:
         key = "train.keep_best" if config.train.keep_best else "train.early_stopping_patience"
         yield Problem(key, "needs validation records: give data.validation or data.validation_size")
+    if watches and config.train.best_metric != "eval_loss" and not config.train.task_metrics_on:
+        message = "only eval_loss is known without answers: set train.task_metrics_on to a number of validation records"
+        yield Problem("train.best_metric", message, config.train.best_metric)
+    if config.train.keep_best and config.train.save_steps not in (None, config.train.eval_steps):
+        message = "with train.keep_best every evaluation saves: drop it, or set it to train.eval_steps"
+        yield Problem("train.save_steps", message, config.train.save_steps)
 
 
 def _container(config: SFTConfig) -> Iterator[Problem]:

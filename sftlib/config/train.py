@@ -66,9 +66,16 @@ class TrainSection(Section):
     save_total_limit: int = knob(3, "checkpoints kept", ge=1)
     early_stopping_patience: int | None = knob(None, "evaluations without improvement before stopping", ge=1)
     early_stopping_threshold: float = knob(0.0, "what counts as improvement", ge=0)
-    best_metric: str = knob("eval_loss", "what is best, for the model kept at the end")
+    best_metric: str = knob(
+        "eval_loss", "what is best, for keep_best and early stopping; other than eval_loss needs task_metrics_on"
+    )
     keep_best: bool = knob(False, "keep the best model by best_metric instead of the last")
-    sample_generations: int = knob(0, "answers shown at each evaluation", ge=0)
+    sample_generations: int = knob(0, "validation answers shown and kept (samples.jsonl) at each evaluation", ge=0)
+    task_metrics_on: int = knob(
+        0,
+        "validation records that the model answers at each evaluation, for eval_accuracy, eval_f1, eval_parse_rate, ...",
+        ge=0,
+    )
     loggers: list[Logger] = knob(["tensorboard"], "where metrics go besides metrics.jsonl")
     run_name: str | None = knob(None, "name shown by the loggers; default: run and cell")
     seed: int = knob(0, "seed of initialisation, order and dropout", ge=0)

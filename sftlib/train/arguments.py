@@ -13,6 +13,7 @@ from sftlib.config.steps import warmup_steps
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
 from sftlib.train.engines import engine_arguments
+from sftlib.train.loggers import reported_to
 
 
 def training_arguments(
@@ -41,7 +42,9 @@ def training_arguments(
         logging_steps=train.logging_steps,
         logging_first_step=True,
         disable_tqdm=True,  # our own progress; two bars on one line are none
-        report_to=list(train.loggers),
+        report_to=reported_to(config),
+        project=config.name,
+        run_name=train.run_name or config.name,
         seed=train.seed,
         data_seed=train.seed,
         packing=False,  # rows are planned and laid out by us
@@ -56,7 +59,8 @@ def training_arguments(
         **engine_arguments(config, list(layers)),
         **_precision(config),
         **rhythm,
-        **_saving(train.save_steps),
+        **(_best(config) if has_validation else {}),
+        **_saving(config),
     )
 
 
@@ -64,7 +68,21 @@ def _rhythm(steps: int | None) -> dict[str, Any]:
     return {"eval_strategy": "steps", "eval_steps": steps} if steps else {"eval_strategy": "epoch"}
 
 
-def _saving(steps: int | None) -> dict[str, Any]:
+def _best(config: SFTConfig) -> dict[str, Any]:
+    """The model that is kept, and what early stopping looks at."""
+    train = config.train
+    if not train.keep_best and train.early_stopping_patience is None:
+        return {}
+    return {
+        "metric_for_best_model": train.best_metric, "greater_is_better": not train.best_metric.endswith("loss"),
+        "load_best_model_at_end": train.keep_best,
+        "restore_callback_states_from_checkpoint": True,  # a requeued run goes on counting its patience
+    }  # fmt: skip
+
+
+def _saving(config: SFTConfig) -> dict[str, Any]:
+    """A best model can only be one that was saved: with keep_best every evaluation saves."""
+    steps = config.train.eval_steps if config.train.keep_best else config.train.save_steps
     return {"save_strategy": "steps", "save_steps": steps} if steps else {"save_strategy": "epoch"}
 
 

@@ -17,6 +17,10 @@ from sftlib.train.engines import check_engine
 from sftlib.train.group import any_rank, wait_for_all
 from sftlib.train.stopping import StopRequest
 
+# What an evaluation says in the log, in this order.
+_TOLD = {"eval_loss": "eval loss", "eval_accuracy": "accuracy", "eval_f1": "F1", "eval_macro_f1": "macro F1",
+         "eval_parse_rate": "parsed", "eval_exact_match": "exact match", "eval_rouge_l": "ROUGE-L"}  # fmt: skip
+
 
 class SFTCallback(TrainerCallback):
     """Base of our callbacks: TRL's hooks, unchanged."""
@@ -55,8 +59,9 @@ class MetricsCallback(SFTCallback):
             self.progress.update(loss=round(float(logs["loss"]), 4), tokens_per_s=line.get("tokens_per_s"))
             rate = f"  {line['tokens_per_s']:.0f} tokens/s" if "tokens_per_s" in line else ""
             say(f"step {state.global_step}/{state.max_steps}  loss {float(logs['loss']):.4f}{rate}")
-        elif "eval_loss" in logs:
-            say(f"step {state.global_step}/{state.max_steps}  eval loss {float(logs['eval_loss']):.4f}")
+        elif any(name in logs for name in _TOLD):
+            told = "  ".join(f"{_TOLD[name]} {float(logs[name]):.4f}" for name in _TOLD if name in logs)
+            say(f"step {state.global_step}/{state.max_steps}  {told}")
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 import trl
-from transformers import PrinterCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from sftlib.artifacts.adapters import AdapterRecord
 from sftlib.artifacts.atomic import write_json, write_text
@@ -50,9 +49,11 @@ from sftlib.train.callbacks import (
 )
 from sftlib.train.engines import sharded_layers
 from sftlib.train.group import as_main_says, check_world, main_first, open_group, wait_for_all
+from sftlib.train.loggers import keep_logs_inside, logger_callbacks
 from sftlib.train.loss import SupervisedTrainer
 from sftlib.train.performance import performance
 from sftlib.train.stopping import StopRequest
+from sftlib.train.validation import validation_callbacks
 
 SUMMARY_VERSION = 1
 
@@ -128,7 +129,7 @@ class SFTTrainer:
 
     def _create_trl_trainer(self, model: Any, rows: Rows, validation: Rows | None) -> SupervisedTrainer:
         self.metering = MetricsCallback(self.cell.metrics, self.progress)
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.cell.tensorboard)
+        keep_logs_inside(self.config, self.cell)
         self._forget_later_metrics()
         self.batches = plan_batches(self.config, rows, model)
         say(self.batches.sentence)
@@ -141,14 +142,23 @@ class SFTTrainer:
             data_collator=self.batches.collator(self.tokenizer.pad_token_id, self.config.train.pad_to_multiple),
             head_places=self.config.train.head_tokens,
             peft_config=lora_config(self.config),
-            callbacks=[self.metering, self.checkpointing, *self.callbacks],
+            callbacks=[self.metering, *self._watching(), self.checkpointing, *self.callbacks],
             lora_plus_ratio=self.config.lora.lora_plus_ratio,
         )
+        self.trl_trainer = trainer
         trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
         trainer.add_callback(EngineCallback(trainer, self.config))
         self.weights = count_parameters(trainer.model)
         say(f"trainable {self.weights[0]:,} of {self.weights[1]:,} weights ({self.weights[0] / self.weights[1]:.2%})")
         return trainer
+
+    def _watching(self) -> list[TrainerCallback]:
+        split = (self.splits or {}).get("validation")
+        renderer = self.processor.renderer
+        answering = validation_callbacks(
+            self.config, split, renderer, self.cell, lambda found: self.trl_trainer.log(found)
+        )
+        return [*answering, *logger_callbacks(self.config, self.cell)]
 
     def _forget_later_metrics(self) -> None:
         """Metrics of steps that a killed attempt took after its last checkpoint will be written again."""

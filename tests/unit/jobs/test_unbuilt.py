@@ -13,12 +13,9 @@ from tests.conftest import PROJECT
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("model.quantization.kind=nf4", "model.quantization"),
-        ("train.loggers=[wandb]", "train.loggers other than tensorboard"),
         ("predict.threshold=f1", "predict.threshold"),
         ("data.train.subset=5", r"data.\*.subset"),
         ("cluster.scheduler=slurm", "run with scheduler slurm"),
-        ("sweep.grid={lora.r: [4], train.keep_best: [true]}", "train.keep_best"),
     ],
 )
 def test_unbuilt_settings_are_refused_by_name(override: str, named: str) -> None:
