@@ -217,7 +217,7 @@ def _on_gpu(
             _prepared.clear()
         known = (segments, _for_gpu(query, segments, window, sinks is None and softcap is None))
         _prepared[id(segments), window] = known
-    if isinstance(known[1], tuple):
+    if type(known[1]) is tuple:
         edges, longest = known[1]
         return _varlen(query, key, value, edges, longest, scaling, window), None
     from transformers.integrations.flex_attention import flex_attention_forward

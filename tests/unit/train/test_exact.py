@@ -141,3 +141,43 @@ def test_a_leak_would_be_seen(tokenizer: Any, tmp_path: Path, monkeypatch: pytes
         lambda table, *rest: whole([(start, end, table[-1][1], first) for start, end, _, first in table], *rest),
     )  # fmt: skip
     assert max(errors(measure(ours, records("nothing shared")), wanted).values()) > 100 * LIMIT
+
+
+HEADS = {
+    "adapter on the head": {"target_modules": ["q_proj", "lm_head"]},
+    "adapter on a tied head and the embedding": {"target_modules": ["q_proj", "lm_head", "embed_tokens"]},
+    "trained copy of the head": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    "trained copy of the embedding": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("shape", ["llama", "qwen", "gemma2"])  # tied; its own; soft-capped logits
+def test_a_trained_head_is_trained_alike(shape: str, head: str, tokenizer: Any, tmp_path: Path) -> None:
+    """TRL takes no adapter on the head: transformers' own loss over all logits is the reference."""
+    rows = records("one beginning")
+    ours = build(SupervisedTrainer, shape, tmp_path, tokenizer, lora=HEADS[head], flat=True,
+                 data_collator=FlatCollator(), head_places=4)  # fmt: skip
+    got = measure(ours, rows)
+    assert any("lm_head" in name or "embed" in name for name in got[1])
+    model = ours.model
+    model.get_base_model().set_attn_implementation("eager")
+    batch = SupervisedCollator(2)(rows)
+    model.zero_grad()
+    given = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids", "labels")}
+    loss = model(**given, use_cache=False).loss
+    loss.backward()
+    wanted = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    assert got[0] == pytest.approx(loss.item(), rel=LIMIT)
+    assert got[1].keys() == wanted.keys()
+    for name, grad in wanted.items():
+        assert float((got[1][name] - grad).norm()) < LIMIT * float(grad.norm()) + 1e-7, name
+
+
+def test_label_smoothing_is_the_same(tokenizer: Any, tmp_path: Path) -> None:
+    everywhere = {"target_modules": "all-linear"}
+    plain = build(trl.SFTTrainer, "llama", tmp_path, tokenizer, lora=everywhere, smoothing=0.1)
+    ours = build(SupervisedTrainer, "llama", tmp_path, tokenizer, lora=everywhere, smoothing=0.1, flat=True,
+                 data_collator=FlatCollator(), head_places=3)  # fmt: skip
+    for kind in ("one beginning", "all tokens supervised"):
+        assert max(errors(measure(ours, records(kind)), measure(plain, records(kind))).values()) < LIMIT
