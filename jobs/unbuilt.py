@@ -22,7 +22,6 @@ _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
     "data.sample_size": (_DATA, lambda c: c.data.sample_size is not None),
     "data.*.subset": (_DATA, lambda c: any(source.subset is not None for source in _sources(c))),
     "data.*.hub": (_DATA, lambda c: any(source.hub is not None for source in _sources(c))),
-    "data.streaming": (_DATA, lambda c: c.data.streaming),
     f"data.format {', '.join(_FORMATS)}": (_DATA, lambda c: c.data.format in _FORMATS),
     "train.backend unsloth": (_TRAIN, lambda c: c.train.backend != "trl"),
     "train.save_merged_model": (_TRAIN, lambda c: c.train.save_merged_model),

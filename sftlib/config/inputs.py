@@ -100,6 +100,11 @@ def stream_split(config: SFTConfig, name: str, size: int = 1000) -> Iterator[Spl
         _require(first, column, fmt)
 
 
+def training_splits(config: SFTConfig) -> list[str]:
+    """The splits that a training reads."""
+    return [name for name in ("train", "validation") if getattr(config.data, name)]
+
+
 def split_digest(config: SFTConfig, name: str) -> str:
     """`Split.sha256` from the bytes of the files alone: no record is parsed, so that a cache can be asked first."""
     path = Path(_source(config, name).path or "")
