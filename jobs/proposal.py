@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.plan import Element, full_need, plan_elements
-from jobs.sizes import split_sizes
 from sftlib.config.cells import Cell
-from sftlib.config.inputs import SPLITS, Split, read_split, sample_ids
+from sftlib.config.inputs import Split, named_splits, read_split, sample_ids
 from sftlib.config.load import Experiment
 from sftlib.config.problems import ConfigError, Problem
 from sftlib.config.rundir import run_root
@@ -24,7 +23,6 @@ class Proposal:
 
     experiment: Experiment
     splits: dict[str, Split]
-    sizes: dict[str, int]
     root: Path
     num_shards: int
     elements: list[Element]
@@ -33,8 +31,15 @@ class Proposal:
     def exists(self) -> bool:
         return RunPaths(self.root).record.exists()
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Records of each split."""
+        return {name: len(split) for name, split in self.splits.items()}
+
     def steps(self, cell: Cell) -> int:
-        return total_steps(cell.config, self.sizes["train"])
+        sample = cell.config.data.sample_size  # cells may differ in it
+        records = min(sample, self.splits["train"].available) if sample else self.sizes["train"]
+        return total_steps(cell.config, records)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -53,17 +58,16 @@ class Proposal:
 
 
 def split_json(proposal: Proposal, name: str) -> dict[str, Any]:
-    split = proposal.splits.get(name)
+    split = proposal.splits[name]
     counts = {column: dict(values) for column, values in split_counts(proposal, name).items()}
-    told = {"path": split.source.path, "format": split.format, "dropped": split.dropped} if split else {}
-    return {"records": proposal.sizes[name], **told, "counts": counts}
+    origin = {"path": split.source.path} if split.source.path else {"hub": split.source.hub}
+    told = {"format": split.format, "available": split.available, "dropped": split.dropped, "faults": split.faults}
+    return {"records": len(split), **origin, **told, "counts": counts}
 
 
 def split_counts(proposal: Proposal, name: str) -> dict[str, list[tuple[str, int]]]:
     """Column -> its values by frequency, for the label and the groups."""
-    split, data = proposal.splits.get(name), proposal.experiment.config.data
-    if split is None:
-        return {}
+    split, data = proposal.splits[name], proposal.experiment.config.data
     columns = [data.label_column, *data.group_columns]
     named = [column for column in columns if any(column in record.fields for record in split.records)]
     return {column: split.count(column).most_common() for column in named}
@@ -72,13 +76,12 @@ def split_counts(proposal: Proposal, name: str) -> dict[str, list[tuple[str, int
 def propose(experiment: Experiment, runs_dir: Path) -> Proposal:
     """Expand cells, read the data, lay out the elements; raises ConfigError with every problem of cells and data."""
     splits = read_checked(experiment)
-    sizes = split_sizes(experiment.config, splits)
-    num_shards = min(experiment.config.predict.num_shards, sizes["test"])
+    num_shards = min(experiment.config.predict.num_shards, len(splits["test"]))
     root = run_root(experiment, splits, runs_dir)
     need = full_need(experiment.cells, num_shards)
     parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
     elements = plan_elements(root, experiment.config, need, parallel.__getitem__)
-    return Proposal(experiment, splits, sizes, root, num_shards, elements)
+    return Proposal(experiment, splits, root, num_shards, elements)
 
 
 def read_checked(experiment: Experiment) -> dict[str, Split]:
@@ -89,14 +92,15 @@ def read_checked(experiment: Experiment) -> dict[str, Split]:
         assert experiment.cells
     except ConfigError as error:
         problems += error.problems
-    for name in SPLITS:
-        if getattr(experiment.config.data, name) is None:
-            continue
+    for name in named_splits(experiment.config):
         try:
             splits[name] = read_split(experiment.config, name)
             sample_ids(splits[name].records, experiment.config.data.id_column)
         except DataError as error:
-            problems.append(Problem(f"data.{name}", str(error), place=experiment.layers.place(f"data.{name}")))
+            if any(problem.message == str(error) for problem in problems):
+                continue  # a part of train has train's faults
+            key = f"data.{name}" if getattr(experiment.config.data, name) else f"data.{name}_size"
+            problems.append(Problem(key, str(error), place=experiment.layers.place(key)))
     if problems:
         raise ConfigError(problems)
     return splits

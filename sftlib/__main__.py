@@ -20,12 +20,12 @@ COMMANDS = {
     "merge": "sftlib.report.command",
     "evaluate": "sftlib.report.foreign.command",
     "stage": "sftlib.models.staging",
-    "data": "sftlib.data.command",
     "audit": "sftlib.data.audit.command",
 }
 # Command -> what will fill it.
 PLANNED = {
     "prompts": "prompt building",
+    "data": "the token cache",
     "compare": "paired comparison",
     "convergence": "convergence verdicts",
     "adapter": "adapter merge and push",

@@ -16,6 +16,7 @@ from jobs.tables import number, pairs, plural, shorten, shown, table
 from jobs.unbuilt import not_built
 from sftlib.config.cells import Cell
 from sftlib.config.problems import ConfigError
+from sftlib.config.selection import origin_of
 from sftlib.config.steps import effective_batch
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DONE
@@ -86,14 +87,14 @@ def _model(config: SFTConfig) -> str:
 
 
 def _data(proposal: Proposal, name: str) -> Iterator[tuple[str, str]]:
-    split = proposal.splits.get(name)
-    records = plural(proposal.sizes[name], "record")
-    if split is None:
-        yield name, f"{records}, split off train"
-        return
-    taken = f" of {number(len(split))}" if proposal.sizes[name] != len(split) else ""
+    split, data = proposal.splits[name], proposal.experiment.config.data
+    records = plural(len(split), "record")
+    taken = f" of {number(split.available)}" if split.available != len(split) else ""
+    taken += ", split off train" if origin_of(data, name) != name else ""
     dropped = "".join(f", {number(count)} dropped by {why}" for why, count in split.dropped.items() if count)
     yield name, f"{records}{taken}, {split.format}{dropped}"
+    for fault in split.faults:
+        yield "", shorten(f"  {fault}", _WIDTH - 14)
     for column, values in split_counts(proposal, name).items():
         text = ", ".join(f"{value} {number(count)}" for value, count in values[:_MOST_VALUES])
         more = f", {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sftlib.artifacts.hashing import sha256_value
+from sftlib.artifacts.hashing import sha256_file, sha256_value
 from sftlib.config.problems import ConfigError, Problem, from_pydantic
 from sftlib.config.references import resolve, with_key
 from sftlib.config.tree import SFTConfig
@@ -51,6 +51,9 @@ class Cell:
             tree["predict"].pop(cosmetic)
         # Where files lie shapes nothing: their contents do, and those are hashed with the run.
         tree["prompt"].pop("strategy_file")
+        if file := self.config.prompt.template_file:
+            tree["prompt"]["template_file"] = sha256_file(Path(file)) if Path(file).is_file() else file
+        tree["data"].pop("formatting_func")
         tree["data"].pop("accept")
         for split in ("train", "validation", "test"):
             if tree["data"][split]:

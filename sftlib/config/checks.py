@@ -24,7 +24,8 @@ def _sources(config: SFTConfig) -> Iterator[Problem]:
         source = getattr(config.data, split)
         if source is None:
             continue
-        if (source.path is None) == (source.hub is None):
+        is_part = split != "train" and getattr(config.data, f"{split}_size") is not None
+        if (source.path is None) == (source.hub is None) and not (is_part and source.path is None):
             yield Problem(f"data.{split}", "expected exactly one of path and hub")
         if source.path and "${" not in source.path and not Path(source.path).exists():
             yield Problem(f"data.{split}.path", "there is no such file or folder", source.path)
@@ -32,12 +33,29 @@ def _sources(config: SFTConfig) -> Iterator[Problem]:
 
 def _splits(config: SFTConfig) -> Iterator[Problem]:
     for split in ("validation", "test"):
-        if getattr(config.data, f"{split}_size") is not None and getattr(config.data, split) is not None:
-            yield Problem(
-                f"data.{split}_size",
-                f"cannot be combined with data.{split}: drop one of them",
-                getattr(config.data, f"{split}_size"),
-            )
+        size, source = getattr(config.data, f"{split}_size"), getattr(config.data, split)
+        if size is None:
+            continue
+        if source is not None and (source.path or source.hub):
+            message = f"cannot be combined with data.{split}: drop one of them"
+            yield Problem(f"data.{split}_size", message, size)
+        elif source is not None and (source.where or source.split or source.config):
+            yield Problem(f"data.{split}", "is a part of train: filter or name a split of data.train instead")
+        if isinstance(size, float) and size >= 1:
+            yield Problem(f"data.{split}_size", "expected a whole number of records, or a fraction below 1", size)
+
+
+def _formatting(config: SFTConfig) -> Iterator[Problem]:
+    data = config.data
+    if data.format == "formatting_func" and not data.formatting_func:
+        yield Problem("data.formatting_func", "is missing: data.format is formatting_func; give module:function")
+    if data.formatting_func and data.format not in ("auto", "formatting_func"):
+        yield Problem("data.format", "formatting_func makes the format: drop one of the two", data.format)
+    if data.formatting_func and not all(data.formatting_func.rpartition(":")[::2]):
+        message = "expected module:function, such as formatting:as_messages"
+        yield Problem("data.formatting_func", message, data.formatting_func)
+    if data.formatting_batched and not data.formatting_func:
+        yield Problem("data.formatting_batched", "has no effect without data.formatting_func", True)
 
 
 def _task(config: SFTConfig) -> Iterator[Problem]:
@@ -158,7 +176,10 @@ def _sweep(config: SFTConfig) -> Iterator[Problem]:
             )
 
 
-_SPLIT_KEYS = ("data.train", "data.validation", "data.test", "data.test_size", "data.id_column")
+_SPLIT_KEYS = (
+    "data.train", "data.validation", "data.test", "data.test_size", "data.validation_size", "data.seed",
+    "data.stratify", "data.faulty", "data.id_column", "data.formatting_func", "data.format",
+)  # fmt: skip
 
 
 def _sweep_key(place: str, key: str) -> Iterator[Problem]:
@@ -174,5 +195,5 @@ def _sweep_key(place: str, key: str) -> Iterator[Problem]:
 
 
 _CHECKS: list[Callable[[SFTConfig], Any]] = [
-    _sources, _splits, _task, _parallel, _precision, _batches, _best_model, _container, _sweep,
+    _sources, _splits, _formatting, _task, _parallel, _precision, _batches, _best_model, _container, _sweep,
 ]  # fmt: skip

@@ -22,7 +22,7 @@ AuditError = Literal[
 
 
 class Source(Section):
-    """Where the records of one split come from: exactly one of `path` and `hub`."""
+    """Where the records of one split come from: exactly one of `path` and `hub`, or neither for a part of train."""
 
     path: str | None = knob(None, "JSON, JSONL, CSV or Parquet file, a folder of them, or a folder saved by datasets")
     hub: str | None = knob(None, "data set id on the Hugging Face Hub; fetched by `sft stage` where there is internet")
@@ -59,6 +59,9 @@ class DataSection(Section):
     sample_size: int | None = knob(None, "train on this many records only (seeded)", ge=1)
     stratify: list[str] = knobs("columns by which splits and samples are stratified", list)
     seed: int = knob(0, "seed of splits, samples and subsets", ge=0)
+    faulty: Literal["error", "drop"] = knob(
+        "error", "records that are not what the format says: refuse the data, or leave them out and count them"
+    )
     id_column: str | None = knob(None, "field with a unique sample id; default: original_id, id, or the position")
     text_column: str = knob("text", "field with the text (formats labelled and text)")
     label_column: str = knob("label", "field with the gold label (format labelled)")
@@ -72,7 +75,10 @@ class DataSection(Section):
     completion_column: str = knob("completion", "field with the completion (format prompt_completion)")
     messages_column: str = knob("messages", "field with the messages (format messages)")
     conversations_column: str = knob("conversations", "field with the turns (format sharegpt)")
-    formatting_func: str | None = knob(None, "import path module:function that turns a record into text or messages")
+    formatting_func: str | None = knob(
+        None, "module:function, beside the experiment or installed, that turns a record into text, messages or fields"
+    )
+    formatting_batched: bool = knob(False, "formatting_func takes a dict of columns (lists) and gives one back")
     text_is_rendered: bool = knob(
         False, "texts (format text, formatting_func) hold the template's own control tokens: read them as such"
     )

@@ -1,27 +1,32 @@
 """What a split holds, as far as a plan must know it: how many records, which fields, labels, groups and ids.
 
-Reads with the standard library (Parquet: pyarrow) and runs on a login node, so that a missing, empty or wrong file
-is found before anything is submitted. The same function gives the data stage its records, so both see the same rows.
+Reads with the standard library (Parquet, Arrow: pyarrow) and runs on a login node, so that a missing, empty or wrong file
+is found before anything is submitted. The same functions give the data stage its records, so both see the same rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sftlib.artifacts.hashing import sha256_file, sha256_lines
-from sftlib.artifacts.records import Record, files_of, read_records
+from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_value
+from sftlib.artifacts.records import Record, read_records
+from sftlib.config import selection
 from sftlib.config.data import DataSection, Source
-from sftlib.config.problems import did_you_mean
+from sftlib.config.formats import check_record, detect_format, label_of, require
+from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DataError
 
+__all__ = ["SPLITS", "Split", "detect_format", "label_of", "named_splits", "read_split", "sample_ids", "split_digest", "stream_split"]  # fmt: skip
+
 SPLITS = ("train", "validation", "test")
 _ID_FIELDS = ("sample_id", "original_id", "id")
+_MOST_FAULTS = 5  # shown; all are counted
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,13 @@ class Split:
     """The records of one split, as they stand in the files."""
 
     name: str
-    source: Source
+    source: Source  # of the records; for a part of train, train's
     format: str
     records: list[Record]
     dropped: dict[str, int] = field(default_factory=dict)  # why -> how many
     sha256: str = ""
+    available: int = 0  # records before samples and subsets
+    faults: tuple[str, ...] = ()  # the first records that were left out as faulty, each with its place
 
     def __len__(self) -> int:
         return len(self.records)
@@ -42,85 +49,179 @@ class Split:
         return Counter(str(record.fields.get(column)) for record in self.records)
 
 
-def detect_format(fields: Iterable[str], data: DataSection) -> str:
-    """The format that the fields of a record speak for; raises DataError when none does."""
-    names = set(fields)
-    for name, needed in _needed_fields(data).items():
-        if needed and needed <= names:
-            return name
-    expected = "; ".join(f"{name}: {', '.join(sorted(needed))}" for name, needed in _needed_fields(data).items())
-    raise DataError(
-        f"no format fits the fields {', '.join(sorted(names)) or '(none)'}. Expected for {expected}. Set data.format"
-    )
-
-
-def _needed_fields(data: DataSection) -> dict[str, set[str]]:
-    return {
-        "messages": {data.messages_column},
-        "sharegpt": {data.conversations_column},
-        "prompt_completion": {data.prompt_column, data.completion_column},
-        "alpaca": {data.instruction_column, data.output_column},
-        "columns": {data.instruction_column, data.output_column},
-        "labelled": {data.text_column, data.label_column},
-        "text": {data.text_column},
-    }
+def named_splits(config: SFTConfig) -> list[str]:
+    """The splits that an experiment has: by files of their own, or split off train."""
+    data = config.data
+    return [name for name in SPLITS if getattr(data, name) or (name != "train" and getattr(data, f"{name}_size"))]
 
 
 def read_split(config: SFTConfig, name: str) -> Split:
     """Read one split of the experiment and check that each record is what the format says."""
-    parts = list(stream_split(config, name))
-    dropped: Counter[str] = Counter()
-    for part in parts:
-        dropped.update(part.dropped)
-    records = [record for part in parts for record in part.records]
-    return replace(parts[0], records=records, dropped=dict(dropped), sha256=split_digest(config, name))
+    reading = _Reading(config, name)
+    records = list(reading)
+    reading.finish(stop_at_fault=config.data.faulty == "error")
+    available = len(records)
+    if selection.needs_choice(config.data, name):
+        seen = selection.outline(records, lambda: reading.format, config.data)
+        rows, available = selection.chosen_rows(config.data, name, seen)
+        records = [records[row] for row in rows]
+    return Split(
+        name, reading.source, reading.format, records, reading.dropped(), split_digest(config, name), available,
+        tuple(map(str, reading.faults[:_MOST_FAULTS])),
+    )  # fmt: skip
 
 
 def stream_split(config: SFTConfig, name: str, size: int = 1000) -> Iterator[Split]:
-    """The same split in parts of at most `size` records, each read and checked when it is asked for; no digest."""
-    source = _source(config, name)
-    path, first, total = Path(source.path or ""), None, 0
-    fmt: str = config.data.format
-    unseen = set(config.data.group_columns)
-    records = read_records(path)
+    """The same split in parts of at most `size` records, each read and checked when it is asked for; no digest. Where the
+    split is less than its source, the source is read twice: once to choose, and only keys are kept."""
+    rows: list[int] | None = None
+    if selection.needs_choice(config.data, name):
+        first = _Reading(config, name)
+        seen = selection.outline(first, lambda: first.format, config.data)
+        first.finish(stop_at_fault=config.data.faulty == "error")
+        rows, _ = selection.chosen_rows(config.data, name, seen)
+    reading = _Reading(config, name)
+    records = iter(reading) if rows is None else selection.at_rows(iter(reading), rows)
     while part := list(islice(records, size)):
-        total += len(part)
-        kept = [record for record in part if _matches(record, source)]
-        if kept and first is None:
-            first, fmt = kept[0], fmt if fmt != "auto" else _detected(kept[0], config.data)
-        _check_fields(kept, fmt, config)
-        unseen -= {column for column in unseen if any(column in record.fields for record in kept)}
-        dropped = {f"where {source.where}": len(part) - len(kept)} if source.where else {}
-        yield Split(name, source, fmt, kept, dropped)
-    if first is None:
-        raise DataError(
-            f"{path}: data.{name}.where {source.where} keeps none of {total} records: change or drop the filter"
+        reading.stop_at_fault(config.data.faulty == "error")
+        yield Split(name, reading.source, reading.format, part, reading.take_dropped())
+    reading.finish(stop_at_fault=config.data.faulty == "error")
+    if left := reading.take_dropped():
+        yield Split(name, reading.source, reading.format, [], left)
+
+
+class _Reading:
+    """The records of a source that pass its filter and its format, and a count of those that do not."""
+
+    def __init__(self, config: SFTConfig, name: str) -> None:
+        self.config, self.name = config, name
+        origin = selection.origin_of(config.data, name)
+        source: Source | None = getattr(config.data, origin)
+        if source is None:
+            raise DataError(f"data.{origin}: give the path of a file or folder")
+        self.source, self.files = source, source_files(source, origin)
+        self.format: str = "formatting_func" if config.data.formatting_func else config.data.format
+        self.faults: list[DataError] = []
+        self.good = self.filtered = self.fault_count = 0
+        self._first: Record | None = None
+        self._unseen = set(config.data.group_columns)
+        self._told = Counter[str]()
+
+    @property
+    def place(self) -> str:
+        return str(self.source.path or f"data set {self.source.hub}")
+
+    def __iter__(self) -> Iterator[Record]:
+        where = self.source.where
+        for record in read_records(self.files, self._note):
+            if where and not all(record.fields.get(key) == value for key, value in where.items()):
+                self.filtered += 1
+            elif self._is_good(record):
+                self.good += 1
+                yield record
+
+    def _is_good(self, record: Record) -> bool:
+        try:
+            if self._first is None:
+                if self.format == "auto":
+                    self.format = _detected(record, self.config.data)
+                self._check_asks(record)
+                self._first = record
+            check_record(record, self.format, self.config)
+        except DataError as fault:
+            self._note(fault)
+            return False
+        self._unseen -= {column for column in self._unseen if column in record.fields}
+        return True
+
+    def _check_asks(self, record: Record) -> None:
+        if self.format == "text" and self.name == "test":
+            raise DataError(
+                f"{record.place}: data.test: records of format text ask nothing: give test records in another format"
+            )
+
+    def _note(self, fault: DataError) -> None:
+        self.fault_count += 1
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(fault)
+
+    def dropped(self) -> dict[str, int]:
+        told = {f"where {self.source.where}": self.filtered} if self.source.where else {}
+        return {**told, "data.faulty": self.fault_count} if self.fault_count else told
+
+    def take_dropped(self) -> dict[str, int]:
+        """What was dropped since this was asked last."""
+        now = Counter(self.dropped())
+        new, self._told = now - self._told, now
+        return dict(new)
+
+    def stop_at_fault(self, stop: bool) -> None:
+        if stop and self.faults:
+            raise DataError(self._faults_text())
+
+    def _faults_text(self) -> str:
+        remedy = "set data.faulty: drop to leave what is faulty out, counted"
+        if self.fault_count == 1:
+            return f"{self.faults[0]}; mend it, or {remedy}"
+        total = self.fault_count + self.good + self.filtered
+        lines = [f"  {fault}" for fault in self.faults]
+        lines += [f"  and {self.fault_count - len(lines)} more"] if self.fault_count > len(lines) else []
+        return "\n".join(
+            [f"{self.place}: {self.fault_count} of {total} records are faulty:", *lines, f"  mend them, or {remedy}"]
         )
-    for column in sorted(unseen):
-        _require(first, column, fmt)
 
-
-def training_splits(config: SFTConfig) -> list[str]:
-    """The splits that a training reads."""
-    return [name for name in ("train", "validation") if getattr(config.data, name)]
+    def finish(self, *, stop_at_fault: bool) -> None:
+        """When all is read: raise when a fault stops, when nothing is left, when a group column was in no record."""
+        self.stop_at_fault(stop_at_fault)
+        if self._first is None and self.faults:
+            raise DataError(self._faults_text())
+        if self.good == 0:
+            raise DataError(
+                f"{self.place}: data.{self.name}.where {self.source.where} keeps none of {self.filtered} records: "
+                f"change or drop the filter"
+            )
+        for column in sorted(self._unseen):
+            assert self._first is not None
+            require(self._first, column, self.format)
 
 
 def split_digest(config: SFTConfig, name: str) -> str:
-    """`Split.sha256` from the bytes of the files alone: no record is parsed, so that a cache can be asked first."""
-    path = Path(_source(config, name).path or "")
-    return sha256_lines([sha256_file(file) for file in files_of(path)])
+    """`Split.sha256` from the bytes of the files and the settings that choose among their records: no record is parsed,
+    so that a cache can be asked first."""
+    origin = selection.origin_of(config.data, name)
+    source: Source | None = getattr(config.data, origin)
+    if source is None:
+        raise DataError(f"data.{origin}: give the path of a file or folder")
+    hashes = [sha256_file(file) for file in source_files(source, origin)]
+    choice = _choice(config.data, name, source)
+    return sha256_lines([*hashes, sha256_value(choice)] if choice else hashes)
 
 
-def _source(config: SFTConfig, name: str) -> Source:
-    source: Source | None = getattr(config.data, name)
-    if source is None or source.path is None:
-        hub = f"{source.hub!r} on the hub cannot be read yet; " if source and source.hub else ""
-        raise DataError(f"data.{name}: {hub}give the path of a file or folder")
-    return source
+def _choice(data: DataSection, name: str, source: Source) -> dict[str, Any]:
+    """Everything but the files that decides which records the split has; nothing where it has all of them.
+
+    A sample of train is left out: cells may differ in it, and none is predicted on it.
+    """
+    choice: dict[str, Any] = {"where": source.where} if source.where else {}
+    if data.faulty != "error":
+        choice["faulty"] = data.faulty
+    if data.formatting_func:
+        choice["formatting_func"] = _function_digest(data.formatting_func)
+    own: Source | None = getattr(data, name)
+    sizes = {part: getattr(data, f"{part}_size") for part in selection.PARTS if getattr(data, f"{part}_size")}
+    if (own is not None and own.subset) or (sizes and selection.origin_of(data, name) == "train"):
+        columns = [data.format, data.text_column, data.label_column, data.group_columns, data.source_column,
+                   data.instruction_column, data.input_column, data.prompt_column, data.messages_column,
+                   data.conversations_column]  # fmt: skip
+        subset = [own.subset, own.subset_by] if own is not None else None
+        choice["selection"] = [selection.VERSION, data.seed, data.stratify, sizes, subset, columns]
+    return choice
 
 
-def _matches(record: Record, source: Source) -> bool:
-    return all(record.fields.get(key) == value for key, value in source.where.items())
+def _function_digest(function: str) -> str:
+    """Of the file that holds it; of its name where it is in an installed package, whose version the receipt has."""
+    file = Path(function.rpartition(":")[0])
+    return sha256_file(file) if file.is_file() else function
 
 
 def _detected(record: Record, data: DataSection) -> str:
@@ -128,34 +229,6 @@ def _detected(record: Record, data: DataSection) -> str:
         return detect_format(record.fields, data)
     except DataError as error:
         raise DataError(f"{record.place}: {error}") from None
-
-
-def _check_fields(records: list[Record], fmt: str, config: SFTConfig) -> None:
-    data = config.data
-    needed = sorted(_needed_fields(data).get(fmt, set()) | ({data.id_column} if data.id_column else set()))
-    for record in records:
-        for column in needed:
-            _require(record, column, fmt)
-        if fmt == "labelled":
-            _check_labelled(record, config)
-
-
-def _require(record: Record, column: str, fmt: str) -> None:
-    if column not in record.fields:
-        hint = did_you_mean(column, map(str, record.fields))
-        raise DataError(f"{record.place}: field {column!r} is missing (format {fmt}){hint}")
-
-
-def _check_labelled(record: Record, config: SFTConfig) -> None:
-    text, label = record.fields[config.data.text_column], record.fields[config.data.label_column]
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(
-            f"{record.place}: field {config.data.text_column!r} = {text!r}: expected text that is not empty"
-        )
-    labels = config.task.labels
-    if config.task.type == "classification" and str(label) not in labels:
-        hint = did_you_mean(str(label), labels)
-        raise DataError(f"{record.place}: field {config.data.label_column!r} = {label!r} is not in task.labels{hint}")
 
 
 def sample_ids(records: list[Record], id_column: str | None) -> list[str]:
@@ -169,10 +242,5 @@ def sample_ids(records: list[Record], id_column: str | None) -> list[str]:
         return ids
     if id_column is None:
         return [f"row-{index:08d}" for index in range(len(records))]
-    places = ", ".join(record.place for record, name in zip(records, ids, strict=True) if name == twice)
+    places = ", ".join([record.place for record, name in zip(records, ids, strict=True) if name == twice][:3])
     raise DataError(f"sample id {twice!r} stands at {places}: ids must be unique; choose another data.id_column")
-
-
-def label_of(record: Record, config: SFTConfig) -> str | None:
-    value: Any = record.fields.get(config.data.label_column)
-    return None if value is None else str(value)

@@ -50,6 +50,7 @@ def resolve(values: dict[str, Any], base: Path) -> tuple[dict[str, Any], list[Pr
         given = get_key(values, key)
         if isinstance(given, str) and "${" not in given:
             values = with_key(values, key, str(locate(given, base, key)))
+    values = _resolve_function(values, base)
     values = _resolve_model(values, base, problems)
     values = _resolve_strategy(values, problems)
     return values, problems
@@ -64,6 +65,15 @@ def locate(given: str, base: Path, key: str = "") -> Path:
         folder = project_dir("configs") / "prompts"
         candidates += [folder / given, folder / f"{given}.json"]
     return next((path for path in candidates if path.exists()), candidates[0]).absolute()
+
+
+def _resolve_function(values: dict[str, Any], base: Path) -> dict[str, Any]:
+    """`module:function` as the file beside the experiment, where there is one: jobs run elsewhere."""
+    module, _, function = str(get_key(values, "data.formatting_func") or "").rpartition(":")
+    file = base / f"{module.removesuffix('.py').replace('.', '/')}.py" if module else base
+    if not module or not file.is_file():
+        return values
+    return with_key(values, "data.formatting_func", f"{file.absolute()}:{function}")
 
 
 def bundled_model(name: str) -> Path:

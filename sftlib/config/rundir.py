@@ -14,8 +14,9 @@ from sftlib.artifacts.adapters import read_adapter_record, weights_digest
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.config.cells import Cell
-from sftlib.config.inputs import SPLITS, Split, read_split, split_digest
+from sftlib.config.inputs import Split, named_splits, read_split, split_digest
 from sftlib.config.load import Experiment, load_experiment
+from sftlib.config.sources import staged_folder
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import CorruptError, DataError, InputError
 from sftlib.paths import RunPaths, latest_link
@@ -154,7 +155,15 @@ def _cell_record(cell: Cell) -> dict[str, Any]:
 
 
 def _input_record(split: Split) -> dict[str, Any]:
-    return {"path": split.source.path, "sha256": split.sha256, "count": len(split), "dropped": split.dropped}
+    where = (
+        {"path": split.source.path} if split.source.path else {"path": split.source.hub, "revision": _revision(split)}
+    )
+    return {**where, "sha256": split.sha256, "count": len(split), "dropped": split.dropped}
+
+
+def _revision(split: Split) -> str | None:
+    """The commit of a Hub data set that was read, whatever name asked for it."""
+    return staged_folder(split.source.hub, split.source.revision).name if split.source.hub else None
 
 
 def _point_latest(runs_dir: Path, root: Path) -> None:
@@ -195,8 +204,7 @@ def read_json(path: Path) -> Any:
 
 def read_splits(experiment: Experiment) -> dict[str, Split]:
     """Every split that the experiment names, read and checked."""
-    named = [name for name in SPLITS if getattr(experiment.config.data, name) is not None]
-    return {name: read_split(experiment.config, name) for name in named}
+    return {name: read_split(experiment.config, name) for name in named_splits(experiment.config)}
 
 
 def open_target(target: Path, overrides: list[str], runs_dir: Path) -> Run:

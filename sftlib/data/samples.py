@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sftlib.artifacts.records import Record, read_records
-from sftlib.config.inputs import Split, detect_format, label_of, sample_ids
+from sftlib.config.formats import Turn, detect_format, input_of, label_of, prompt_and_completion, text_of, turns_of
+from sftlib.config.inputs import Split, sample_ids
+from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
-from sftlib.errors import DataError, InputError
+from sftlib.data.formatting import formatted
+from sftlib.errors import InputError
 
 Message = dict[str, Any]
 
@@ -34,18 +36,21 @@ class Sample:
 def samples_of(split: Split, config: SFTConfig) -> list[Sample]:
     """The samples of a split, in the order of its records."""
     ids = sample_ids(split.records, config.data.id_column)
-    build = _builder(split.format)
-    return [build(record, name, config) for record, name in zip(split.records, ids, strict=True)]
+    if split.format == "formatting_func":
+        made = formatted(split.records, config)
+    else:
+        made = [(record, split.format) for record in split.records]
+    return [_BUILDERS[fmt](record, name, config) for (record, fmt), name in zip(made, ids, strict=True)]
 
 
 def format_of_training_data(config: SFTConfig) -> str | None:
     """What the first training record looks like, where data.format leaves it open; None where there is none."""
-    if config.data.format != "auto":
+    if config.data.format != "auto" or config.data.formatting_func:
         return config.data.format
-    source = config.data.train
-    if source is None or source.path is None:
+    if config.data.train is None:
         return None
-    return detect_format(next(read_records(Path(source.path))).fields, config.data)
+    first = next(read_records(source_files(config.data.train, "train")))
+    return detect_format(first.fields, config.data)
 
 
 def target_text(label: str, config: SFTConfig) -> str:
@@ -62,36 +67,45 @@ def _labelled(record: Record, name: str, config: SFTConfig) -> Sample:
 
 
 def _instruction(record: Record, name: str, config: SFTConfig) -> Sample:
-    instruction = _text(record, config.data.instruction_column)
-    further = config.data.input_column and record.fields.get(config.data.input_column)
-    user = f"{instruction}\n\n{further}" if further else instruction
-    messages = _with_system(user, config)
+    instruction, further = text_of(record, config.data.instruction_column), input_of(record, config)
+    messages = _with_system(f"{instruction}\n\n{further}" if further else instruction, config)
     if further:  # templates with sections of their own set the two apart
         messages[-1] |= {"instruction": instruction, "input": further}
-    target = _text(record, config.data.output_column)
+    target = text_of(record, config.data.output_column)
     return Sample(name, messages, target, target, **_compared_by(record, config))
 
 
 def _prompt_completion(record: Record, name: str, config: SFTConfig) -> Sample:
-    user, target = _text(record, config.data.prompt_column), _text(record, config.data.completion_column)
-    return Sample(name, _with_system(user, config), target, target, **_compared_by(record, config))
+    asked, answer = prompt_and_completion(record, config)
+    return _conversation(record, name, config, asked, answer)
 
 
 def _messages(record: Record, name: str, config: SFTConfig) -> Sample:
-    turns = record.fields[config.data.messages_column]
-    well_formed = isinstance(turns, list) and all(
-        isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
-        for turn in turns
-    )
-    if not well_formed or not turns or turns[-1]["role"] != "assistant":
-        raise DataError(
-            f"{record.place}: field {config.data.messages_column!r}: expected a list of "
-            f'{{"role", "content"}} that ends with the assistant\'s turn'
-        )
-    *asked, answer = turns
+    *asked, answer = turns_of(record, "messages", config)
+    return _conversation(record, name, config, asked, answer)
+
+
+def _sharegpt(record: Record, name: str, config: SFTConfig) -> Sample:
+    *asked, answer = turns_of(record, "sharegpt", config)
+    return _conversation(record, name, config, asked, answer)
+
+
+def _conversation(record: Record, name: str, config: SFTConfig, asked: list[Turn], answer: Turn) -> Sample:
+    """A conversation's own system turn goes before the experiment's."""
+    system = config.prompt.system
+    if system is not None and not any(turn["role"] in ("system", "developer") for turn in asked):
+        asked = [{"role": "system", "content": system}, *asked]
+    further = {key: value for key, value in answer.items() if key not in ("role", "content")}
+    gold = label_of(record, config) if config.data.label_column in record.fields else None
     return Sample(
-        name, asked, answer["content"], label_of(record, config) or answer["content"], **_compared_by(record, config)
-    )
+        name, asked, answer["content"], gold or answer["content"], answer_fields=further,
+        **_compared_by(record, config),
+    )  # fmt: skip
+
+
+def _text(record: Record, name: str, config: SFTConfig) -> Sample:
+    """Text as it is: no prompt, all of it learnt."""
+    return Sample(name, [], text_of(record, config.data.text_column), **_compared_by(record, config))
 
 
 _BUILDERS: dict[str, Callable[[Record, str, SFTConfig], Sample]] = {
@@ -100,20 +114,9 @@ _BUILDERS: dict[str, Callable[[Record, str, SFTConfig], Sample]] = {
     "columns": _instruction,
     "prompt_completion": _prompt_completion,
     "messages": _messages,
+    "sharegpt": _sharegpt,
+    "text": _text,
 }
-
-
-def _builder(fmt: str) -> Callable[[Record, str, SFTConfig], Sample]:
-    if fmt not in _BUILDERS:
-        raise InputError(f"data.format = {fmt!r} is not built yet; there are: {', '.join(_BUILDERS)}")
-    return _BUILDERS[fmt]
-
-
-def _text(record: Record, column: str) -> str:
-    value = record.fields.get(column)
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{record.place}: field {column!r} = {value!r}: expected text that is not empty")
-    return value
 
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")

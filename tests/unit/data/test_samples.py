@@ -63,7 +63,7 @@ def test_a_json_target_reads_back_as_its_label(tmp_path: Path) -> None:
         ({"text": "x", "label": "hat"}, "did you mean 'hate'"),
         ({"text": "x"}, "field 'label' is missing"),
         ({"words": "x", "label": "hate"}, "no format fits the fields label, words"),
-        ({"messages": [{"role": "user"}]}, "expected a list of"),
+        ({"messages": [{"role": "user"}]}, "turn 1: content None"),
         ({"messages": [{"role": "user", "content": "hi"}]}, "ends with the assistant's turn"),
         ({"messages": []}, "expected a list of"),
         ({"prompt": 1, "completion": "x"}, "field 'prompt' = 1"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from sftlib.artifacts.progress import Progress, ProgressFile
 from sftlib.artifacts.shards import VALID, check_shard, read_shard
-from sftlib.config.rundir import Run, open_target
+from sftlib.config.rundir import Run, open_run, open_target
 from sftlib.errors import CorruptError, DataError, InputError
 from sftlib.infer.command import parse_shards
 from sftlib.infer.stage import Predictor, predict_shards
@@ -120,3 +121,25 @@ def test_the_manifest_tells_what_the_shard_depends_on(trained: Run) -> None:
     manifest = json.loads(trained.paths.cell("baseline").shard_manifest(0, 3).read_text())
     assert set(manifest["parts"]) == {"adapter", "base", "prompt", "tokenizer", "test", "settings"}
     assert manifest["parts"]["adapter"] is None and manifest["row_count"] == 6
+
+
+def test_a_part_that_is_split_off_train_is_the_same_in_every_stage(tiny_model: Path, tmp_path: Path) -> None:
+    """Planned, trained around, predicted in shards that open the run anew, and merged."""
+    from sftlib.report.merge import merge_run
+
+    path = write_experiment(tmp_path, tiny_model, train=30, data={"test": None, "test_size": 0.4, "validation_size": 3})
+    root = open_target(path, [], tmp_path / "runs").paths.root
+    run = open_run(root)
+    planned = [record.fields["original_id"] for record in run.split(run.config, "test").records]
+    assert run.test_count == len(planned) == 12
+    summary = SFTTrainer(run.cell_config("main"), output_dir=run.paths.cell("main").root).train()
+    assert summary["records"] == 15
+    for cell in ("main", "baseline"):
+        for shard in range(2):
+            predict_shards(open_run(root), cell, [shard], SILENT)
+        assert [row["sample_id"] for row in rows(run, cell)] == planned
+    assert merge_run(open_run(root), lambda: None)["complete"]
+    assert pq.read_table(run.paths.report.predictions).num_rows == 24
+    (tmp_path / "train.jsonl").write_text((tmp_path / "train.jsonl").read_text() + "\n")
+    with pytest.raises(DataError, match="was changed after the run was planned"):
+        open_run(root).split(run.config, "test")

@@ -14,7 +14,6 @@ from tests.conftest import PROJECT
     ("override", "named"),
     [
         ("predict.threshold=f1", "predict.threshold"),
-        ("data.train.subset=5", r"data.\*.subset"),
         ("cluster.scheduler=slurm", "run with scheduler slurm"),
     ],
 )
