@@ -14,10 +14,10 @@ Format = Literal[
 
 Template = Literal["auto", "tokenizer", "chatml", "plain", "zephyr", "llama3", "harmony", "alpaca", "instruction"]
 
-# What the audit stops a run for, and a person may know better; a stage could not go on over the others (empty, overlong).
+# What the audit stops a run for, and a person may know better; a stage could not go on over the others (empty, double_bos, overlong).
 AuditError = Literal[
     "leakage", "unparsable_target", "giveaway", "prompt_mismatch", "missing_class", "no_supervised_token",
-    "eos_not_learnt", "double_bos",
+    "eos_not_learnt",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sftlib.config.rundir import Run
+from sftlib.report.audited import read_audit
 from sftlib.report.training import training_curves, training_receipt
 
 Curves = dict[str, dict[str, list[tuple[float, float]]]]  # cell -> quantity -> (step, value)
@@ -20,6 +21,7 @@ class Attachments:
     curves: Curves = field(default_factory=dict)
     machines: dict[str, str] = field(default_factory=dict)
     packages: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] | None = None  # audit.json; {}: a run that was not audited; None: no data to audit
 
 
 def attachments_of(run: Run) -> Attachments:
@@ -30,6 +32,7 @@ def attachments_of(run: Run) -> Attachments:
         settings=run.record["config"],
         curves={cell.id: training_curves(run, cell.id) for cell in run.cells},
         machines=_machines(run, receipts),
+        audit=read_audit(run) or {},
         packages=next((found for receipt in receipts.values() if (found := receipt.get("packages"))), {}),
     )
 

@@ -10,6 +10,7 @@ from sftlib.config.predict import ReportSection
 from sftlib.config.rundir import Run
 from sftlib.paths import ReportPaths
 from sftlib.report.attachments import Attachments, attachments_of
+from sftlib.report.audited import audit_text
 from sftlib.report.combine import combine
 from sftlib.report.coverage import check_coverage
 from sftlib.report.figures import run_figures
@@ -36,6 +37,6 @@ def write_report(
     columns = settings.metrics_columns
     write_text(paths.metrics_csv, metrics_csv(metrics, columns))
     write_text(paths.bias_csv, bias_csv(metrics, columns))
-    write_text(paths.text, report_text(metrics))
+    write_text(paths.text, report_text(metrics) + audit_text(attached.audit))
     write_text(paths.html, page_html(metrics, attached))
     write_json(paths.metrics_json, metrics)

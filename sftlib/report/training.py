@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sftlib.config.rundir import Run, read_json
 from sftlib.errors import CorruptError
+from sftlib.report.convergence.reading import Curves, metrics_curves
 from sftlib.report.findings import UNTRAINED, Finding, rerun_command
 
 _FIGURES = ("seconds", "train_loss", "records", "tokens", "supervised_tokens", "adapter_sha256")
-CURVES = ("loss", "eval_loss", "grad_norm", "learning_rate", "tokens_per_s")
 
 
 def training_figures(run: Run, cell: str) -> dict[str, Any] | None:
@@ -32,19 +31,9 @@ def training_receipt(run: Run, cell: str) -> dict[str, Any]:
     return (_summary(run, cell) or {}).get("receipt") or {}
 
 
-def training_curves(run: Run, cell: str) -> dict[str, list[tuple[float, float]]]:
-    """(step, value) of each logged quantity; a line that a kill cut short is skipped."""
-    path = run.paths.cell(cell).metrics
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            logged = json.loads(line)
-        except ValueError:
-            continue
-        for name in CURVES:
-            if isinstance(logged, dict) and isinstance(logged.get(name), int | float) and "step" in logged:
-                curves.setdefault(name, []).append((float(logged["step"]), float(logged[name])))
-    return curves
+def training_curves(run: Run, cell: str) -> Curves:
+    """(step, value) of each logged quantity."""
+    return metrics_curves(run.paths.cell(cell).metrics)
 
 
 def _summary(run: Run, cell: str) -> dict[str, Any] | None:

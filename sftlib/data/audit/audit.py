@@ -18,7 +18,14 @@ from sftlib.data.audit.prompts import Prompts, mismatch_finding, split_prompts
 from sftlib.data.audit.records import conflict_finding, duplicate_finding, refused_findings
 from sftlib.data.audit.subject import Subject, View
 from sftlib.data.audit.targets import target_finding
-from sftlib.data.audit.tokens import Lengths, distribution, load_light_tokenizer, measure, token_findings
+from sftlib.data.audit.tokens import (
+    Lengths,
+    distribution,
+    load_light_tokenizer,
+    measure,
+    template_finding,
+    token_findings,
+)
 from sftlib.data.rendering import Renderer
 from sftlib.errors import InputError
 
@@ -95,25 +102,30 @@ def _text_findings(subject: Subject, view: View, prompts: Prompts | None) -> Ite
 def _token_findings(
     subject: Subject, view: View, lengths: dict[str, dict[str, Any]], left_out: dict[str, str]
 ) -> Iterator[Finding]:
-    renderer = _renderer(view, left_out)
-    if renderer is None:
+    tokenizer = _tokenizer(view, left_out)
+    if tokenizer is None:
+        return
+    try:
+        renderer = Renderer(view.config, tokenizer)
+    except InputError as error:
+        yield template_finding(error, subject.parts)
         return
     for name in _TAUGHT:
         if name not in subject.parts:
             continue
         part = subject.parts[name]
-        found: Lengths = measure(part, view.config, renderer)
+        found: Lengths = measure(part, renderer)
         lengths.setdefault(name, distribution(found.tokens, "tokens", view.config.train.max_length))
         yield from token_findings(found, part, view.config, [])
 
 
-def _renderer(view: View, left_out: dict[str, str]) -> Renderer | None:
+def _tokenizer(view: View, left_out: dict[str, str]) -> Any:
     model = view.config.model.tokenizer or view.config.model.name_or_path
     if not model:
         left_out[_TOKEN_CHECKS] = "no tokenizer is named (--model)"
         return None
     try:
-        return Renderer(view.config, load_light_tokenizer(view.config))
+        return load_light_tokenizer(view.config)
     except ModuleNotFoundError as error:
         left_out[_TOKEN_CHECKS] = f"{error.name} is not installed here"
     except InputError as error:

@@ -46,6 +46,7 @@ KINDS: dict[str, Kind] = {
     "no_supervised_token": Kind("no supervised token", "look at `sft audit --show`: the answer is empty or masked"),
     "eos_not_learnt": Kind("end of answer not learnt", "let the template end the assistant's turn with the EOS token"),
     "double_bos": Kind("two BOS tokens", "take the BOS token out of the template or out of the texts"),
+    "template": Kind("template that cannot be used", "use another prompt.template, or mend prompt.template_file"),
     "overlong": Kind("longer than train.max_length", "raise train.max_length"),
 }  # fmt: skip
 

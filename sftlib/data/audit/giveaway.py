@@ -101,7 +101,7 @@ def _features(shape: str) -> Iterator[tuple[str, str]]:
     yield "blank before the answer", str(len(shape) - len(shape.lstrip()))
     yield "blank after the answer", str(len(shape) - len(shape.rstrip()))
     yield "last character", repr(shape[-1:]) if shape[-1:] != _VALUE and not shape[-1:].isalnum() else "a word"
-    yield "mould", re.sub(r"[^\W_]+", "w", shape).replace(_VALUE, "LABEL")
+    yield "mould", re.sub(r"[^\W_]+(?: [^\W_]+)*", "words", shape).replace(_VALUE, "LABEL")
 
 
 def _without_label(target: str, task: TaskSection) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sftlib.artifacts.records import read_records
 from sftlib.config.references import read_strategy
@@ -23,7 +24,7 @@ FEWEST = 10  # finished prompts of one system prompt: with fewer, what they have
 MOST_SYSTEMS = 20  # more different system prompts are content, not a frame
 SHORTEST = 8  # letters in common that count as a frame
 GRAVE = 0.1  # share of prompts of a kind that was never trained on from which a run stops
-_RENDERED = ("labelled", "alpaca", "columns", "text")  # the formats that go through prompt.system and prompt.user
+_RENDERED = ("labelled", "alpaca", "columns")  # the formats that go through prompt.system and prompt.user
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -67,15 +68,21 @@ class Prompts:
     frames: list[Frame]
 
 
-def asked_of(messages: Iterable[dict[str, str]], place: str) -> Asked:
-    messages = list(messages)
-    system = "\n".join(turn["content"] for turn in messages if turn["role"] == "system")
-    has_system = any(turn["role"] == "system" for turn in messages)
+def asked_of(messages: Sequence[Mapping[str, Any]], place: str) -> Asked:
+    """System turns apart, everything else joined."""
+    systems = [said(turn) for turn in messages if turn["role"] == "system"]
     return Asked(
-        system if has_system else None,
-        "\n".join(turn["content"] for turn in messages if turn["role"] != "system"),
-        place,
-    )
+        "\n".join(systems) if systems else None,
+        "\n".join(said(turn) for turn in messages if turn["role"] != "system"), place,
+    )  # fmt: skip
+
+
+def said(turn: Mapping[str, Any]) -> str:
+    """The text of a turn; of a list of parts, those that are text."""
+    content = turn.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) if isinstance(part, dict) else str(part) for part in content)
+    return content if isinstance(content, str) else ""
 
 
 def common_frames(asked: Sequence[Asked]) -> list[Frame]:
@@ -116,6 +123,8 @@ def template_frame(system: str | None, user: str) -> Frame:
 
 def split_prompts(part: Part, config: SFTConfig) -> Prompts:
     asked = [asked_of(entry.sample.messages, entry.place) for entry in part.entries]
+    if part.format == "text":  # no prompt at all
+        return Prompts(part.name, [], [])
     if part.format == "labelled":
         frames = [template_frame(config.prompt.system, config.prompt.user or "{text}")]
     elif part.format in _RENDERED:

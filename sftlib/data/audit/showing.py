@@ -34,7 +34,7 @@ def chosen(part: Part, wanted: str) -> list[tuple[int, Entry]]:
 def record_lines(position: int, entry: Entry, renderer: Renderer, *, colour: bool) -> Iterator[str]:
     """A head line, then the tokens."""
     row = renderer.row(entry.sample)
-    labels = row.ids if renderer.config.train.loss_on == "all" else row.labels
+    labels = row.labels
     supervised = sum(label != IGNORED for label in labels)
     yield f"record {position}  id {entry.sample.id}  {entry.place}  {len(row.ids)} tokens, {supervised} supervised"
     pieces = _pieces(renderer.tokenizer, list(row.ids), [label != IGNORED for label in labels])

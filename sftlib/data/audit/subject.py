@@ -193,11 +193,16 @@ def _entries(samples: list[tuple[Record, Sample]], fmt: str, config: SFTConfig) 
             context = tuple(_shown(name, record, config) for name in further)
             yield Entry(record.place, sample, text, normalised(text), context, sample.gold, record.fields)
         return
-    asked = [asked_of(sample.messages, record.place) for record, sample in samples]
+    asked = [asked_of(sample.messages or _whole_text(sample), record.place) for record, sample in samples]
     frames = common_frames(asked)
     for (record, sample), prompt in zip(samples, asked, strict=True):
         text = _inside(prompt.user, next((frame for frame in frames if frame.fits(prompt)), None))
         yield Entry(record.place, sample, text, normalised(text), (), _label(sample, config), record.fields)
+
+
+def _whole_text(sample: Sample) -> list[dict[str, str]]:
+    """Plain text has no prompt: what is learnt is what is compared."""
+    return [{"role": "user", "content": sample.target or ""}]
 
 
 def _shown(name: str, record: Record, config: SFTConfig) -> str:

@@ -13,8 +13,8 @@ from sftlib.config.references import BUNDLED, bundled_model
 from sftlib.config.tree import SFTConfig
 from sftlib.data.audit.entries import Entry, Part, by_class, by_group, places
 from sftlib.data.audit.findings import ERROR, WARNING, Finding, listed, percent, shares
-from sftlib.data.rendering import IGNORED, Renderer
-from sftlib.errors import InputError
+from sftlib.data.rendering import IGNORED, Renderer, TrainingRow
+from sftlib.errors import DataError, InputError
 
 # Tokenizers that are what their tokenizer.json says; others may be changed by their class when they are loaded.
 _PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend", "GPT2Tokenizer", "GPT2TokenizerFast")
@@ -32,6 +32,7 @@ class Lengths:
     endless: list[Entry] = field(default_factory=list)
     twice: list[Entry] = field(default_factory=list)
     overlong: list[Entry] = field(default_factory=list)
+    unrendered: list[tuple[Entry, str]] = field(default_factory=list)
 
 
 def load_light_tokenizer(config: SFTConfig) -> Any:
@@ -68,43 +69,63 @@ def _class_of(folder: Path) -> str | None:
         return None
 
 
-def measure(part: Part, config: SFTConfig, renderer: Renderer) -> Lengths:
+def measure(part: Part, renderer: Renderer) -> Lengths:
     """Render every record as training does and look at the labels."""
     found = Lengths()
     learnt = [entry for entry in part.entries if entry.sample.target is not None]
+    stops = set(renderer.stop_ids)
     for start in range(0, len(learnt), _CHUNK):
-        chunk = learnt[start : start + _CHUNK]
-        for entry, row in zip(chunk, _rows(renderer, chunk), strict=True):
-            _look(found, entry, row.ids, row.labels, config, renderer.tokenizer)
+        for entry, row in _rows(renderer, learnt[start : start + _CHUNK]):
+            if isinstance(row, str):
+                found.unrendered.append((entry, row))
+            else:
+                _look(found, entry, row, renderer, stops)
     return found
 
 
-def _rows(renderer: Renderer, entries: list[Entry]) -> Any:
-    return [renderer.row(entry.sample) for entry in entries]
+def _rows(renderer: Renderer, entries: list[Entry]) -> Iterator[tuple[Entry, TrainingRow | str]]:
+    """Each record with its row, or why it has none: halves are tried until the bad ones stand alone."""
+    try:
+        yield from zip(entries, renderer.rows([entry.sample for entry in entries]), strict=True)
+    except DataError as error:
+        if len(entries) == 1:
+            yield entries[0], str(error)
+            return
+        middle = len(entries) // 2
+        yield from _rows(renderer, entries[:middle])
+        yield from _rows(renderer, entries[middle:])
 
 
-def _look(found: Lengths, entry: Entry, ids: Any, labels: Any, config: SFTConfig, tokenizer: Any) -> None:
-    found.tokens.append(len(ids))
-    if config.train.loss_on == "all":
-        labels = ids
-    supervised = sum(label != IGNORED for label in labels)
+def _look(found: Lengths, entry: Entry, row: TrainingRow, renderer: Renderer, stops: set[int]) -> None:
+    found.tokens.append(len(row.ids))
+    supervised = len(row.labels) - row.labels.count(IGNORED)
     found.supervised += supervised
     if not supervised:
         found.unsupervised.append(entry)
-    elif labels[-1] != tokenizer.eos_token_id:
+    elif row.labels[-1] not in stops:
         found.endless.append(entry)
-    bos = tokenizer.bos_token_id
-    if bos is not None and len(ids) > 1 and ids[0] == bos == ids[1]:
+    bos = renderer.tokenizer.bos_token_id
+    if bos is not None and len(row.ids) > 1 and row.ids[0] == bos == row.ids[1]:
         found.twice.append(entry)
-    if len(ids) > config.train.max_length:
+    if len(row.ids) > renderer.config.train.max_length:
         found.overlong.append(entry)
 
 
+def template_finding(error: InputError, parts: dict[str, Part]) -> Finding:
+    """The renderer tries its template before any record: what it refuses concerns them all."""
+    kind = "double_bos" if "twice" in str(error) else "template"
+    name = "train" if "train" in parts else next(iter(parts))
+    return Finding(kind, ERROR, name, len(parts[name]), len(parts[name]), str(error))
+
+
 def token_findings(found: Lengths, part: Part, config: SFTConfig, cells: list[str]) -> Iterator[Finding]:
-    of = len(found.tokens)
+    of = len(found.tokens) + len(found.unrendered)
+    if found.unrendered:
+        sentence = f"{len(found.unrendered):,} of {of:,} records cannot be rendered: {found.unrendered[0][1]}"
+        yield _finding("unreadable", ERROR, sentence, [entry for entry, _ in found.unrendered], part, of, cells)
     for kind, entries, words in (
         ("no_supervised_token", found.unsupervised, "have no supervised token: every label is masked"),
-        ("eos_not_learnt", found.endless, "do not end in a supervised EOS token: the model would not learn to stop"),
+        ("eos_not_learnt", found.endless, "do not end in a supervised end token: the model would not learn to stop"),
         ("double_bos", found.twice, "begin with two BOS tokens"),
     ):
         if entries:

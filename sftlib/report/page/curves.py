@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from sftlib.metrics.convergence import judge
 from sftlib.report.page.group_charts import legend
 from sftlib.report.page.markup import colour, section
 from sftlib.report.page.numbers import Numbers
@@ -28,8 +29,19 @@ def curves_section(numbers: Numbers, curves: dict[str, dict[str, Curve]]) -> str
         if any(len(quantities.get(key, ())) > 1 for quantities in curves.values())
     ]
     cells = [cell for cell in numbers.pictured() if curves.get(cell)]
-    content = f'{legend(numbers, cells)}<div class="charts">{"".join(charts)}</div>' if charts else ""
+    content = f'{legend(numbers, cells)}<div class="charts">{"".join(charts)}</div>{_verdicts(curves)}' if charts else ""
     return section("training", "Training", "As logged while training, by optimiser step.", content)
+
+
+def _verdicts(curves: dict[str, dict[str, Curve]]) -> str:
+    """A line a cell: what its curves say, by the statistics of `sft convergence`."""
+    items = []
+    for cell, found in curves.items():
+        if found:
+            verdict = judge(found)
+            since = f" since step {verdict.since_step:g}" if verdict.since_step is not None else ""
+            items.append(f"<li><b>{escape(cell)}: {escape(verdict.verdict)}{since}.</b> {escape(verdict.sentence)}</li>")
+    return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
 def _chart(numbers: Numbers, key: str, curves: dict[str, dict[str, Curve]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sftlib.report.attachments import Attachments
 from sftlib.report.page.answers import answers_section
+from sftlib.report.page.audit import audit_section
 from sftlib.report.page.calibration import calibration_section
 from sftlib.report.page.cell_table import cells_section
 from sftlib.report.page.confusion import confusion_section
@@ -29,7 +30,7 @@ def page_html(metrics: dict[str, Any], attached: Attachments) -> str:
     sections = [
         cells_section(numbers), groups_section(numbers), confusion_section(numbers), strata_section(numbers),
         gaps_section(numbers), versus_section(numbers), calibration_section(numbers), curves_section(numbers, attached.curves),
-        answers_section(numbers), receipt_section(numbers, attached),
+        audit_section(attached.audit), answers_section(numbers), receipt_section(numbers, attached),
     ]  # fmt: skip
     top = [header(numbers), coverage_block(numbers), verdict_block(numbers), facts(numbers)]
     return _document(metrics["run"]["name"], "".join([*top, *sections]), _navigation(sections))
