@@ -9,6 +9,7 @@ import sys
 SUITES = {
     "cpu": {
         "startup": ["--write"],
+        "audit": ["--write"],
     },
     "gpu": {},
 }

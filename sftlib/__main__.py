@@ -21,13 +21,13 @@ COMMANDS = {
     "evaluate": "sftlib.report.foreign.command",
     "stage": "sftlib.models.staging",
     "audit": "sftlib.data.audit.command",
+    "convergence": "sftlib.report.convergence.command",
 }
 # Command -> what will fill it.
 PLANNED = {
     "prompts": "prompt building",
     "data": "the token cache",
     "compare": "paired comparison",
-    "convergence": "convergence verdicts",
     "adapter": "adapter merge and push",
 }
 

@@ -1,0 +1,1 @@
+"""`sft convergence`: logged curves of ours or of other tools in, verdict and plot out."""
