@@ -12,6 +12,7 @@ from sftlib.paths import ReportPaths
 from sftlib.report.attachments import Attachments, attachments_of
 from sftlib.report.audited import audit_text
 from sftlib.report.combine import combine
+from sftlib.report.convergence.picture import draw_curves
 from sftlib.report.coverage import check_coverage
 from sftlib.report.figures import run_figures
 from sftlib.report.page.document import page_html
@@ -26,7 +27,9 @@ def merge_run(run: Run, on_shard: Callable[[], None] = lambda: None) -> dict[str
     coverage = check_coverage(run)
     combined = combine(run, coverage, scheme, run.paths.report.predictions, on_shard)
     metrics = run_figures(run, coverage, combined, scheme)
-    write_report(run.paths.report, metrics, run.config.report, attachments_of(run))
+    attached = attachments_of(run)
+    draw_curves(run, attached.curves)
+    write_report(run.paths.report, metrics, run.config.report, attached)
     return metrics
 
 

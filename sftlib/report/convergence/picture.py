@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sftlib.artifacts.atomic import replacing
-from sftlib.metrics.convergence import Verdict, smoothed
+from sftlib.artifacts.progress import say
+from sftlib.config.rundir import Run
+from sftlib.metrics.convergence import Verdict, judge, smoothed
 from sftlib.report.convergence.reading import Curves
 
 _INK, _LINE, _FAULT, _GOOD = "#1d2733", "#1d6fb8", "#b02a20", "#b9530f"
+
+
+def draw_curves(run: Run, curves: Mapping[str, Curves]) -> None:
+    """convergence.png of every cell that has logged something since its picture was drawn."""
+    for name, found in curves.items():
+        paths = run.paths.cell(name)
+        is_current = paths.convergence.exists() and paths.convergence.stat().st_mtime >= paths.metrics.stat().st_mtime
+        if not found or is_current:
+            continue
+        try:
+            draw(found, judge(found), name, paths.convergence)
+        except ModuleNotFoundError as error:  # the figures themselves need no matplotlib
+            return say(f"no {paths.convergence.name}: {error.name} is not installed here")
 
 
 def draw(curves: Curves, verdict: Verdict, title: str, path: Path) -> None:

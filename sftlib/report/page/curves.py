@@ -29,7 +29,9 @@ def curves_section(numbers: Numbers, curves: dict[str, dict[str, Curve]]) -> str
         if any(len(quantities.get(key, ())) > 1 for quantities in curves.values())
     ]
     cells = [cell for cell in numbers.pictured() if curves.get(cell)]
-    content = f'{legend(numbers, cells)}<div class="charts">{"".join(charts)}</div>{_verdicts(curves)}' if charts else ""
+    content = (
+        f'{legend(numbers, cells)}<div class="charts">{"".join(charts)}</div>{_verdicts(curves)}' if charts else ""
+    )
     return section("training", "Training", "As logged while training, by optimiser step.", content)
 
 
@@ -40,7 +42,9 @@ def _verdicts(curves: dict[str, dict[str, Curve]]) -> str:
         if found:
             verdict = judge(found)
             since = f" since step {verdict.since_step:g}" if verdict.since_step is not None else ""
-            items.append(f"<li><b>{escape(cell)}: {escape(verdict.verdict)}{since}.</b> {escape(verdict.sentence)}</li>")
+            items.append(
+                f"<li><b>{escape(cell)}: {escape(verdict.verdict)}{since}.</b> {escape(verdict.sentence)}</li>"
+            )
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
