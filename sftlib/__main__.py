@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "sftlib.infer.command",
     "merge": "sftlib.report.command",
     "evaluate": "sftlib.report.foreign.command",
+    "compare": "sftlib.report.compare.command",
     "stage": "sftlib.models.staging",
     "audit": "sftlib.data.audit.command",
     "convergence": "sftlib.report.convergence.command",
@@ -27,7 +28,6 @@ COMMANDS = {
 PLANNED = {
     "prompts": "prompt building",
     "data": "the token cache",
-    "compare": "paired comparison",
     "adapter": "adapter merge and push",
 }
 

@@ -43,14 +43,14 @@ def _label_figures(config: SFTConfig, tally: Tally, scores: ScoreTally | None, s
         "stratified": _stratified(config, tally, scheme),
         "scores": score_figures(scores, scheme, report.calibration_bins) if scores and scores.scored else None,
         "baselines": trivial_baselines(counts.n_positive, counts.n_negative) if scheme.positive else {},
-        "confusion": _confusion(overall, scheme),
+        "confusion": confusion_figures(overall, scheme),
         "unparsed": {"reasons": tally.by_reason(), "unknown_labels": _most(tally.words.unknown)},
         "unlabelled": tally.unlabelled,
         "tokens": {"prompt": tally.prompt_tokens, "new": tally.new_tokens},
     }
 
 
-def _confusion(matrix: Array, scheme: Scheme) -> dict[str, Any]:
+def confusion_figures(matrix: Array, scheme: Scheme) -> dict[str, Any]:
     """Rows are gold labels; columns the labels, then unparsed. Shares are of the row."""
     sums = matrix.sum(axis=1)
     shares = [

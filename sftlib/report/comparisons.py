@@ -13,7 +13,7 @@ from sftlib.metrics.verdicts import verdict
 from sftlib.report.combine import Combined
 from sftlib.report.coverage import CellCoverage
 from sftlib.report.findings import MISMATCH, Finding, merge_command
-from sftlib.report.pairs import ALL_PAIRS, Joint, Pair, baseline_of, joint_tables, pairs_of, sample_ids
+from sftlib.report.pairs import ALL_PAIRS, Joint, Pair, baseline_of, examples, joint_tables, pairs_of
 from sftlib.report.scheme import Scheme
 from sftlib.report.text_pairs import text_joint
 from sftlib.report.vocabulary import NONE
@@ -37,13 +37,13 @@ def compare_run(
     # A pair (first, second) is compared as second minus first; a cell is `a` and so comes second.
     others = [(second, first) for first, second in pairs_of(trained, best)]
     joints = _joints(run, combined, scheme, [*against, *others], set(against))
-    entries = _family(joints, against, scheme, "baseline", len(against))
-    entries += _family(joints, others, scheme, "cells", len(trained) * (len(trained) - 1) // 2)
+    entries = compare_family(joints, against, scheme, "baseline", len(against))
+    entries += compare_family(joints, others, scheme, "cells", len(trained) * (len(trained) - 1) // 2)
     for entry in entries:
         pair = (entry["b"], entry["a"])
         if entry["kind"] == "baseline":
             entry["flips_by_group"] = _group_flips(joints[pair])
-            entry["examples"] = _examples(run, joints[pair], coverage[pair[0]])
+            entry["examples"] = _examples(run, joints[pair], coverage[pair[0]], coverage[pair[1]])
     return entries, findings
 
 
@@ -78,7 +78,7 @@ def _fair_baselines(run: Run, coverage: Mapping[str, CellCoverage]) -> tuple[dic
     return fair, findings
 
 
-def _family(
+def compare_family(
     joints: Mapping[Pair, Joint], pairs: Sequence[Pair], scheme: Scheme, kind: str, tried: int
 ) -> list[dict[str, Any]]:
     """The comparisons of one family, their p-values adjusted together."""
@@ -109,19 +109,19 @@ def _entry(result: dict[str, Any], pair: Pair, kind: str, headline: str) -> dict
         "confidence": result["confidence"],
         "tried": result["tried"],
         "metrics": metrics,
-        "mcnemar": _swapped(result["mcnemar"]),
-        "flips": _swapped(result["flips"]),
+        "mcnemar": swapped(result["mcnemar"]),
+        "flips": swapped(result["flips"]),
     }
 
 
-def _swapped(counts: Mapping[str, Any]) -> dict[str, Any]:
+def swapped(counts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: counts[_SWAPPED.get(name, name)] for name in counts}
 
 
 def _group_flips(joint: Joint) -> dict[str, dict[str, dict[str, int]]]:
     return {
         column: {
-            group: {"n": int(groups[group].sum()), **_swapped(flips(groups[group]))}
+            group: {"n": int(groups[group].sum()), **swapped(flips(groups[group]))}
             for group in sorted(groups, key=lambda name: (name == NONE, name))
             if groups[group].any()
         }
@@ -129,8 +129,8 @@ def _group_flips(joint: Joint) -> dict[str, dict[str, dict[str, int]]]:
     }
 
 
-def _examples(run: Run, joint: Joint, cell: CellCoverage) -> dict[str, list[str]]:
+def _examples(run: Run, joint: Joint, first: CellCoverage, second: CellCoverage) -> dict[str, list[dict[str, Any]]]:
     return {
-        "a_right_b_wrong": sample_ids(run, cell, joint.only_second_right),
-        "b_right_a_wrong": sample_ids(run, cell, joint.only_first_right),
+        "a_right_b_wrong": examples(run, first, second, joint.only_second_right),
+        "b_right_a_wrong": examples(run, first, second, joint.only_first_right),
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,11 @@ from sftlib.config.rundir import Run
 from sftlib.errors import CorruptError
 from sftlib.metrics.formulas import Array
 from sftlib.report.answer_store import AnswerStore, ShardAnswers
+from sftlib.report.arrow import array_of
 from sftlib.report.contents import ShardFaultError, load_shard
 from sftlib.report.coverage import CellCoverage
 from sftlib.report.scheme import Scheme
-from sftlib.report.vocabulary import Membership, Vocabulary
+from sftlib.report.vocabulary import GROUP_PREFIX, Membership, Vocabulary
 
 BASELINE, CELLS = "baseline", "cells"
 ALL_PAIRS = 8  # with more cells only the best is compared with each other one
@@ -75,11 +77,11 @@ def joint_tables(
         if wanted:
             shard = answers.shard(index, sorted({name for pair in wanted for name in pair}))
             for pair in wanted:
-                _add(joints[pair], shard, pair, groups if pair in by_group else {}, index)
+                add_shard(joints[pair], shard, pair, groups if pair in by_group else {}, index)
     return joints
 
 
-def _add(joint: Joint, shard: ShardAnswers, pair: Pair, groups: Mapping[str, Vocabulary], index: int) -> None:
+def add_shard(joint: Joint, shard: ShardAnswers, pair: Pair, groups: Mapping[str, Vocabulary], index: int) -> None:
     """One shard of one pair. The cell of a record is made once, in the smallest integers, and shared by all groupings."""
     num_labels, width = len(joint.cells), joint.cells.shape[1]
     first, second = (shard.outcomes[name] for name in pair)
@@ -114,13 +116,33 @@ def _add_examples(joint: Joint, shard: ShardAnswers, pair: Pair, index: int) -> 
         kept += [(index, int(row)) for row in np.flatnonzero(flipped)[: EXAMPLES - len(kept)]]
 
 
-def sample_ids(run: Run, cell: CellCoverage, places: Sequence[tuple[int, int]]) -> list[str]:
-    """The ids at (shard, row in the shard)."""
-    columns = {
-        index: pq.ParquetFile(pa.BufferReader(_content(run, cell, index))).read(["sample_id"])["sample_id"]
-        for index in {index for index, _ in places}
-    }
-    return [columns[index][row].as_py() for index, row in places]
+def examples(
+    run: Run, first: CellCoverage, second: CellCoverage, places: Sequence[tuple[int, int]]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The records at (shard, row in the shard), as `second` (a) and `first` (b) answered them."""
+    found = {}
+    for index in sorted({index for index, _ in places}):
+        rows = [row for shard, row in places if shard == index]
+        answers = [_rows(run, cell, index, rows) for cell in (second, first)]
+        for row, a, b in zip(rows, *answers, strict=True):
+            groups = {name: value for name, value in a.items() if name.startswith(GROUP_PREFIX)}
+            found[index, row] = {
+                "sample_id": a["sample_id"], "gold": a["gold"],
+                "groups": {name.removeprefix(GROUP_PREFIX): _listed(value) for name, value in groups.items()},
+                "a": a["prediction"], "b": b["prediction"], "a_raw": a.get("raw"), "b_raw": b.get("raw"),
+            }  # fmt: skip
+    return [found[place] for place in places]
+
+
+def _rows(run: Run, cell: CellCoverage, index: int, rows: list[int]) -> list[dict[str, Any]]:
+    file = pq.ParquetFile(pa.BufferReader(_content(run, cell, index)))
+    wanted = ("sample_id", "gold", "prediction", "raw")
+    names = [n for n in file.schema_arrow.names if n in wanted or n.startswith(GROUP_PREFIX)]
+    return file.read(names).take(array_of(np.array(rows, np.int64))).to_pylist()
+
+
+def _listed(value: Any) -> list[str]:
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _content(run: Run, cell: CellCoverage, index: int) -> pa.Buffer:

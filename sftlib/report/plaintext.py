@@ -9,6 +9,7 @@ from sftlib.report.text_tables import WIDTH, chance, number, ranged, table, wrap
 
 MOST_FINDINGS = 20
 MOST_GROUPS = 20
+MOST_FLIPS = 60
 _TITLES = {
     "f1": "F1", "macro_f1": "macro F1", "accuracy": "accuracy", "fpr": "FPR", "fnr": "FNR",
     "exact_match": "exact match", "rouge_l": "ROUGE-L",
@@ -25,6 +26,8 @@ def report_text(metrics: dict[str, Any]) -> str:
         *_groups(metrics),
         _gaps(metrics),
         _comparisons(metrics),
+        _flips(metrics),
+        _examples(metrics),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -158,6 +161,37 @@ def _comparisons(metrics: dict[str, Any]) -> str:
             )
     header = ["a - b", "metric", "n", "a minus b", "interval", "p", "p (Holm)"]
     return "COMPARISONS\n" + table(header, rows, texts=2) if rows else ""
+
+
+def _flips(metrics: dict[str, Any]) -> str:
+    """Who changed sides, overall and by group."""
+    rows = []
+    for entry in metrics["comparisons"]:
+        if entry["kind"] == "cells":
+            continue
+        name = f"{entry['a']} - {entry['b']}"
+        rows.append([name, "all records", *_flip_counts(entry["flips"] | {"n": entry["n"]})])
+        for groups in entry.get("flips_by_group", {}).values():
+            rows += [[name, group, *_flip_counts(groups[group])] for group in list(groups)[:MOST_GROUPS]]
+    header = ["a - b", "records", "n", "both right", "only a right", "only b right", "both wrong"]
+    return "CHANGED SIDES\n" + table(header, rows[:MOST_FLIPS], texts=2) if rows else ""
+
+
+def _flip_counts(flips: dict[str, Any]) -> list[str]:
+    return [str(flips[key]) for key in ("n", "both_right", "a_right_b_wrong", "b_right_a_wrong", "both_wrong")]
+
+
+def _examples(metrics: dict[str, Any]) -> str:
+    """A few records of a comparison that was asked for. Their texts stay in the file: they may hurt."""
+    rows = [
+        [entry[way[0]], example["sample_id"], str(example["gold"]), str(example["a"] or "-"), str(example["b"] or "-")]
+        for entry in metrics["comparisons"]
+        if entry["kind"] == "pair"
+        for way in ("a_right_b_wrong", "b_right_a_wrong")
+        for example in entry["examples"][way]
+    ]
+    header = ["only right", "sample", "true label", "a said", "b said"]
+    return "EXAMPLES\n" + table(header, rows[:MOST_FINDINGS], texts=5) if rows else ""
 
 
 def _time(seconds: float | None) -> str:

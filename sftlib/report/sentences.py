@@ -16,7 +16,7 @@ def verdicts(cells: dict[str, Any], comparisons: list[dict[str, Any]], headline:
     found = [
         {"kind": entry["kind"], "cell": entry["a"], "tone": _tone(entry, headline), "sentence": entry["verdict"]}
         for entry in comparisons
-        if entry["kind"] == "baseline"
+        if entry["kind"] in ("baseline", "pair")
     ]
     for name, cell in cells.items():
         found += _trivial(name, cell, headline)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sftlib.errors import InputError
+
+if TYPE_CHECKING:
+    from sftlib.config.predict import ReportSection
 
 HELP = "metrics, bias and report for any predictions in CSV, Parquet or JSON lines"
 EXAMPLE = """examples:
@@ -23,7 +26,18 @@ groups: a list column, or --separator. Without --out nothing is written."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="CSV, TSV, Parquet or JSONL files, or folders of them")
-    add("--label", required=True, metavar="C", help="column with the true label")
+    add_columns(parser, is_label_needed=True)
+    add_judgement(parser)
+    add(
+        "--out", type=Path, metavar="DIR", help="folder for metrics.json, CSV files, text, page and predictions.parquet"
+    )
+    add("--json", action="store_true", help="print metrics.json instead of the text")
+
+
+def add_columns(parser: argparse.ArgumentParser, *, is_label_needed: bool) -> None:
+    """What the columns of a table of predictions hold."""
+    add = parser.add_argument_group("columns of a table").add_argument
+    add("--label", required=is_label_needed, metavar="C", help="column with the true label")
     add("--prediction", metavar="C", help="column with the predicted label")
     add("--id", metavar="C", help="column with an id that names one record; repeated ids are refused")
     add(
@@ -44,15 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--alias", type=Path, metavar="FILE", help="JSON or YAML {label: [spellings]} that also count as the label")
     add("--json-key", metavar="KEY", default="classification", help="key of the label in a JSON answer (--raw)")
     add("--separator", metavar="S", help="what stands between the groups of one record in a text column")
+
+
+def add_judgement(parser: argparse.ArgumentParser) -> None:
+    """How the figures are made; the keys of the section `report` of an experiment."""
+    add = parser.add_argument_group("figures").add_argument
     add("--reference-group", metavar="G", help="group to which disparity ratios refer; default: the largest")
     add("--confidence", type=float, default=0.95, help="level of all intervals (default 0.95)")
     add("--bootstrap", type=int, default=10_000, help="replicates (default 10000)")
-    add("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+    add("--seed", type=int, default=0, help="of bootstrap and permutation (default 0)")
     add("--columns", choices=("sftlib", "record"), default="sftlib", help="column names of the CSV files")
-    add(
-        "--out", type=Path, metavar="DIR", help="folder for metrics.json, CSV files, text, page and predictions.parquet"
-    )
-    add("--json", action="store_true", help="print metrics.json instead of the text")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,26 +96,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 def request_of(arguments: argparse.Namespace) -> tuple[list[Path], Any]:
     """The files and the request that the arguments name."""
-    from pydantic import ValidationError
-
-    from sftlib.config.predict import ReportSection
     from sftlib.report.foreign.request import Request, read_aliases
 
     files, groups = _sorted_out(arguments.files, arguments.group)
+    aliases = read_aliases(arguments.alias) if arguments.alias else {}
+    return files, Request(
+        arguments.label, arguments.prediction, arguments.id, tuple(groups), arguments.score, arguments.raw,
+        arguments.reason, arguments.source, arguments.original_label, arguments.positive, tuple(arguments.labels),
+        aliases, arguments.separator, arguments.json_key, report_settings(arguments),
+    )  # fmt: skip
+
+
+def report_settings(arguments: argparse.Namespace) -> ReportSection:
+    """The section `report` that the arguments name."""
+    from pydantic import ValidationError
+
+    from sftlib.config.predict import ReportSection
+
     try:
-        report = ReportSection(
+        return ReportSection(
             confidence=arguments.confidence, bootstrap=arguments.bootstrap, seed=arguments.seed,
             reference_group=arguments.reference_group, metrics_columns=arguments.columns,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from None
-    aliases = read_aliases(arguments.alias) if arguments.alias else {}
-    return files, Request(
-        arguments.label, arguments.prediction, arguments.id, tuple(groups), arguments.score, arguments.raw,
-        arguments.reason, arguments.source, arguments.original_label, arguments.positive, tuple(arguments.labels),
-        aliases, arguments.separator, arguments.json_key, report,
-    )  # fmt: skip
 
 
 def _sorted_out(files: list[Path], groups: list[str]) -> tuple[list[Path], list[str]]:

@@ -51,6 +51,18 @@ class Survey:
     list_columns: set[str] = field(default_factory=set)  # groups of which a record may have several
 
 
+@dataclass(frozen=True)
+class Table:
+    """Foreign files as they will be read: their columns exist and their labels are known."""
+
+    sources: list[Source]
+    request: Request
+    survey: Survey
+    config: SFTConfig
+    scheme: Scheme
+    note: str
+
+
 @dataclass
 class Judged:
     """Everything that the figures are made of."""
@@ -65,7 +77,9 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """Some rows in the form of a shard."""
+
     batches: list[pa.RecordBatch]
     hashes: Array
     content: pa.Buffer | None
@@ -74,6 +88,20 @@ class _Part:
 
 def judge(paths: Sequence[Path], request: Request, predictions: Path | None) -> Judged:
     """Read all files; `predictions` is where the merged table goes, if it is wanted."""
+    table = open_table(paths, request)
+    words = Vocabularies(
+        Vocabulary(table.scheme.labels), table.scheme.base_columns, dict(table.scheme.crossings)
+    )  # fmt: skip
+    statistics, rows = statistics_of(table.scheme, words, table.survey.rows), table.survey.rows
+    judged = Judged(table.sources[0].path.stem, table.sources, table.config, table.scheme, statistics, rows, [])
+    if table.note:
+        judged.findings.append(Finding(NOTE, None, table.note))
+    _read_all(judged, table, predictions)
+    return judged
+
+
+def open_table(paths: Sequence[Path], request: Request) -> Table:
+    """Check that the columns are there, and find the labels."""
     sources = open_sources(paths)
     _check_columns(sources, request)
     survey = _survey(sources, request)
@@ -81,14 +109,7 @@ def judge(paths: Sequence[Path], request: Request, predictions: Path | None) -> 
         raise DataError(f"{', '.join(str(source.path) for source in sources)}: no record at all")
     labels, positive, note = choose_labels(request, survey.labels, survey.answers)
     config = make_config(request, labels, positive)
-    scheme = Scheme.of(config)
-    words = Vocabularies(Vocabulary(scheme.labels), scheme.base_columns, dict(scheme.crossings))
-    name = sources[0].path.stem
-    judged = Judged(name, sources, config, scheme, statistics_of(scheme, words, survey.rows), survey.rows, [])
-    if note:
-        judged.findings.append(Finding(NOTE, None, note))
-    _read_all(judged, request, survey, predictions)
-    return judged
+    return Table(sources, request, survey, config, Scheme.of(config), note)
 
 
 def _check_columns(sources: Sequence[Source], request: Request) -> None:
@@ -125,22 +146,20 @@ def _words(column: pa.Array) -> set[str]:
 
 
 def _look_at_groups(survey: Survey, request: Request, batch: pa.RecordBatch) -> None:
-    for column in request.groups:
+    for column in set(request.groups) - survey.list_columns:
         values = batch.column(column)
-        if (
-            pa.types.is_list(values.type)
-            or pa.types.is_large_list(values.type)
-            or (
-                column not in survey.list_columns
-                and any(len(several_groups(word, request.separator)) != 1 for word in _words(values))
-            )
-        ):
+        if _is_list(values) or any(len(several_groups(word, request.separator)) != 1 for word in _words(values)):
             survey.list_columns.add(column)
 
 
-def _read_all(judged: Judged, request: Request, survey: Survey, predictions: Path | None) -> None:
-    hashes, at, disagreeing = np.empty(survey.rows, np.uint64), 0, 0
-    calls = _calls(judged, request, survey, predictions is not None)
+def _is_list(column: pa.Array) -> bool:
+    return pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+
+
+def _read_all(judged: Judged, table: Table, predictions: Path | None) -> None:
+    request, disagreeing, at = table.request, 0, 0
+    hashes = np.empty(table.survey.rows, np.uint64)
+    calls = part_calls(table, table.sources, predictions is not None)
     with _writer(predictions, judged) as append, open_pool() as pool:
         for part in ahead(pool, calls):
             if part.content is not None:
@@ -150,7 +169,7 @@ def _read_all(judged: Judged, request: Request, survey: Survey, predictions: Pat
             hashes[at : at + len(part.hashes)] = part.hashes
             at, disagreeing = at + len(part.hashes), disagreeing + part.disagreeing
         if request.id:
-            _check_unique(judged.sources, request.id, hashes[:at])
+            check_unique(judged.sources, request.id, hashes[:at])
     if disagreeing:
         what = f"{disagreeing:,} answers of column {request.prediction!r} that are not what the parser reads in {request.raw!r}"
         judged.findings.append(Finding(NOTE, None, what, "the parser's reading is what counts"))
@@ -167,20 +186,20 @@ def _writer(predictions: Path | None, judged: Judged) -> Iterator[Callable[[str,
         yield append
 
 
-def _calls(judged: Judged, request: Request, survey: Survey, is_kept: bool) -> Iterator[Callable[[], _Part]]:
-    """A call for each part."""
+def part_calls(table: Table, sources: Sequence[Source], is_kept: bool) -> Iterator[Callable[[], Part]]:
+    """A call for each part of these files; `is_kept`: it comes as Parquet too."""
+    request, reader, first_row = table.request, Reader(table.config.task), 0
     columns = [*request.named.values(), *request.groups]
     repeating = [column for column in columns if column not in (request.id, request.score, request.raw)]
-    reader, first_row = Reader(judged.config.task), 0
-    for source in judged.sources:
+    for source in sources:
         for rows, load in source.parts(columns, repeating):
-            yield partial(_part, load, source, request, survey, reader, first_row, is_kept)
+            yield partial(_part, load, source, request, table.survey, reader, first_row, is_kept)
             first_row += rows
 
 
 def _part(
     load: Load, source: Source, request: Request, survey: Survey, reader: Reader, first_row: int, is_kept: bool
-) -> _Part:
+) -> Part:
     """Some rows in the form of a shard."""
     hashes, disagreeing = [np.empty(0, np.uint64)], 0
     batches = []
@@ -192,7 +211,7 @@ def _part(
         if request.id:
             hashes.append(id_hashes(columns["sample_id"]))
     content = encoded(pa.Table.from_batches(batches)) if is_kept and batches else None
-    return _Part(batches, np.concatenate(hashes), content, disagreeing)
+    return Part(batches, np.concatenate(hashes), content, disagreeing)
 
 
 def _columns(
@@ -244,7 +263,7 @@ def _differing(given: pa.DictionaryArray, read: pa.DictionaryArray) -> int:
     return int((table[codes] != theirs).sum())
 
 
-def _check_unique(sources: Sequence[Source], column: str, hashes: Array) -> None:
+def check_unique(sources: Sequence[Source], column: str, hashes: Array) -> None:
     """An id names one record; those that do not are named with their places."""
     suspects = repeated_hashes(hashes)
     if not len(suspects):

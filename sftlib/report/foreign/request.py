@@ -24,7 +24,7 @@ _POSITIVE = ("1", "true", "yes", "positive", "pos")
 class Request:
     """Columns by what they hold, and how they are read."""
 
-    label: str
+    label: str  # of the true label
     prediction: str | None
     id: str | None
     groups: tuple[str, ...] = ()

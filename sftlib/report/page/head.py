@@ -9,6 +9,7 @@ from sftlib.report.page.markup import cell_name, folded, named
 from sftlib.report.page.numbers import Numbers, brief, percent, plain, whole
 
 MOST_VERDICTS = 3
+LARGE = ("baseline", "pair")  # kinds of verdicts that answer the question
 MOST_FINDINGS = 30
 
 
@@ -26,8 +27,8 @@ def header(numbers: Numbers) -> str:
 def verdict_block(numbers: Numbers) -> str:
     """The comparisons large, the cautions below them."""
     verdicts = list(enumerate(numbers.metrics["verdicts"]))
-    large = [_verdict(numbers, place, entry) for place, entry in verdicts if entry["kind"] == "baseline"]
-    small = [_verdict(numbers, place, entry) for place, entry in verdicts if entry["kind"] != "baseline"]
+    large = [_verdict(numbers, place, entry) for place, entry in verdicts if entry["kind"] in LARGE]
+    small = [_verdict(numbers, place, entry) for place, entry in verdicts if entry["kind"] not in LARGE]
     shown, rest = large[:MOST_VERDICTS], large[MOST_VERDICTS:]
     more = (
         folded(f"{len(rest)} more comparisons with the baseline", f'<ul class="cautions">{"".join(rest)}</ul>')

@@ -6,25 +6,26 @@ from html import escape
 from typing import Any
 
 from sftlib.report.page.cell_table import title_of
-from sftlib.report.page.markup import Head, cell_name, colour, folded, named, section, table
-from sftlib.report.page.numbers import Numbers, chance, signed, whole
+from sftlib.report.page.markup import Head, cell_name, colour, folded, masked, named, section, table
+from sftlib.report.page.numbers import Numbers, Step, chance, plain, signed, whole
 from sftlib.report.page.tracks import Dot, span_of, ticks_of, track
 
 MOST_OPEN = 4
+LONGEST_TEXT = 400  # letters of a model's answer
 
 
 def versus_section(numbers: Numbers) -> str:
     entries = list(enumerate(numbers.metrics["comparisons"]))
-    baseline = [_entry(numbers, place, entry) for place, entry in entries if entry["kind"] == "baseline"]
-    others = [(place, entry) for place, entry in entries if entry["kind"] != "baseline"]
+    baseline = [_entry(numbers, place, entry) for place, entry in entries if entry["kind"] != "cells"]
+    others = [(place, entry) for place, entry in entries if entry["kind"] == "cells"]
+    is_pair = any(entry["kind"] == "pair" for _, entry in entries)
+    title, brief = ("Comparison", "Comparison") if is_pair else ("Comparison with the baseline", "Against the baseline")
     lead = (
         "Paired by sample id. Differences are first minus second; p-values are adjusted for the number of cells tried."
     )
     shown, rest = baseline[:MOST_OPEN], "".join(baseline[MOST_OPEN:])
     more = folded(f"{len(baseline) - MOST_OPEN} more cells", rest) if rest else ""
-    return section(
-        "versus", "Comparison with the baseline", lead, *shown, more, brief="Against the baseline"
-    ) + _others(numbers, others)
+    return section("versus", title, lead, *shown, more, brief=brief) + _others(numbers, others)
 
 
 def _entry(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
@@ -63,9 +64,9 @@ def _flips(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
         Head(f"Only {entry['b']} right"), Head("Both wrong"),
     ]  # fmt: skip
     mcnemar = numbers.show("comparisons", place, "mcnemar", "exact_p", form=chance)
-    return table(
-        heads, rows, f"Records that changed sides (McNemar, exact: p {chance(entry['mcnemar']['exact_p'])})"
-    ) + _examples(entry, mcnemar)
+    flipped = table(heads, rows, "Records that changed sides")
+    note = f"<p class='note'>McNemar, exact: p {mcnemar}</p>"
+    return _group_changes(numbers, place, entry) + flipped + note + _examples(numbers, place, entry)
 
 
 def _group(entry: dict[str, Any], column: str, group: str) -> str:
@@ -77,14 +78,56 @@ def _flip_row(numbers: Numbers, at: tuple, n: tuple) -> list[str]:
     return [numbers.show(*n, form=whole), *(numbers.show(*at, key, form=whole) for key in keys)]
 
 
-def _examples(entry: dict[str, Any], mcnemar: str) -> str:
-    examples = entry.get("examples") or {}
-    parts = [
-        f"<p>only <b>{escape(name)}</b> right: {', '.join(f'<code>{escape(one)}</code>' for one in examples.get(key, []))}</p>"
-        for key, name in (("a_right_b_wrong", entry["a"]), ("b_right_a_wrong", entry["b"]))
-        if examples.get(key)
-    ]
-    return folded("Sample ids of a few of them", f"{''.join(parts)}<p>McNemar's exact p {mcnemar}</p>") if parts else ""
+def _examples(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
+    """A few records that one side alone got right. Texts are masked: they may hurt."""
+    rows = []
+    for way, name in (("a_right_b_wrong", entry["a"]), ("b_right_a_wrong", entry["b"])):
+        for at, example in enumerate(entry.get("examples", {}).get(way, [])):
+            path = ("comparisons", place, "examples", way, at)
+            said = [_said(numbers, *path, side) for side in ("a", "b")]
+            groups = ", ".join(named(group) for values in example["groups"].values() for group in values)
+            sample = f"<code>{numbers.show(*path, 'sample_id', form=plain)}</code>"
+            rows.append([cell_name(numbers, name), sample, groups, _said(numbers, *path, "gold"), *said])
+    if not rows:
+        return ""
+    heads = [
+        Head("Only right", is_text=True), Head("Sample", is_text=True), Head("Groups", is_text=True),
+        Head("True label", is_text=True), Head(entry["a"], is_text=True), Head(entry["b"], is_text=True),
+    ]  # fmt: skip
+    return folded("A few of them", table(heads, rows, "Records that one side alone got right"))
+
+
+def _said(numbers: Numbers, *path: Step) -> str:
+    """A label, or that there was none; below it the model's own words, hidden."""
+    *place, side = path
+    label = numbers.get(*path)
+    shown = numbers.show(*path, form=plain) if label is not None else "<i>unparsed</i>"
+    raw = numbers.get(*place, f"{side}_raw")
+    return shown + (f"<br>{masked(raw[:LONGEST_TEXT])}" if raw and raw != label else "")
+
+
+def _group_changes(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
+    """How much better or worse for whom: the difference of each rate in each group."""
+    parts = []
+    for column, groups in entry.get("flips_by_group", {}).items():
+        known = [group for group in groups if groups[group].get("metrics")]
+        keys = list(groups[known[0]]["metrics"]) if known else []
+        keys = [key for key in ("fpr", "fnr", *keys) if (key in keys and key != "accuracy") or key == "macro_f1"]
+        rows = []
+        for group in known:
+            at = ("comparisons", place, "flips_by_group", column, group)
+            row = [named(group), numbers.show(*at, "n", form=whole)]
+            for key in dict.fromkeys(keys):
+                low = numbers.get(*at, "metrics", key, "low")
+                bounds = [numbers.show(*at, "metrics", key, end, form=signed) for end in ("low", "high")]
+                interval = f' <span class="bounds">{bounds[0]} to {bounds[1]}</span>' if low is not None else ""
+                row.append(numbers.show(*at, "metrics", key, "difference", form=signed) + interval)
+            rows.append(row)
+        if rows:
+            heads = [Head(column, is_text=True), Head("n"), *(title_of(key) for key in dict.fromkeys(keys))]
+            caption = f"By {column}: {entry['a']} minus {entry['b']}, intervals not adjusted for the number of groups"
+            parts.append(table(heads, rows, caption))
+    return "".join(parts)
 
 
 def _others(numbers: Numbers, entries: list[tuple[int, dict[str, Any]]]) -> str:

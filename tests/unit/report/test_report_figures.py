@@ -123,7 +123,7 @@ def test_a_difference_is_a_minus_b(golden: Run) -> None:
     assert entry["mcnemar"]["a_right_b_wrong"] == 373 and entry["n"] == 1008
     by_group = entry["flips_by_group"]["group"]
     assert sum(group["a_right_b_wrong"] for group in by_group.values()) == 373
-    ids = entry["examples"]["b_right_a_wrong"]
+    ids = [example["sample_id"] for example in entry["examples"]["b_right_a_wrong"]]
     assert ids[:2] == ["g103", "g104"] and len(ids) == 5
 
 

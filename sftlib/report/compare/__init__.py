@@ -1,0 +1,1 @@
+"""Two cells, runs or tables of predictions, record by record."""

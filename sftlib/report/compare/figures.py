@@ -1,0 +1,212 @@
+"""comparison.json: paired answers come in, a dictionary in the form of metrics.json goes out, so that the page, the text
+and a reader of the one know the other. The two sides are its cells, on the records that both answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import sftlib
+from sftlib.config.predict import ReportSection
+from sftlib.metrics.bootstrap import bootstrap_intervals
+from sftlib.metrics.counts import none_if_nan
+from sftlib.metrics.formulas import Array
+from sftlib.metrics.paired import difference_of, flips, run_a, run_b
+from sftlib.metrics.trivial import trivial_baselines
+from sftlib.report.cells import confusion_figures
+from sftlib.report.compare.pairing import Paired
+from sftlib.report.compare.sides import Side
+from sftlib.report.comparisons import compare_family, swapped
+from sftlib.report.figures import SCHEMA_VERSION
+from sftlib.report.findings import NOTE, Finding
+from sftlib.report.pairs import Joint, add_shard
+from sftlib.report.scheme import Scheme
+from sftlib.report.sentences import verdicts
+from sftlib.report.vocabulary import NONE
+
+PAIR = "pair"
+EXAMPLES = 5  # each way, of each comparison; of each group one
+MOST_GROUPS = 60  # with differences of their own
+Pairs = Sequence[tuple[Side, Side, Paired]]
+
+
+def comparison_figures(
+    pairs: Pairs, scheme: Scheme, names: tuple[str, str], findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """`names` are the two words of the command line."""
+    joints = {(b.name, a.name): _joint(paired, scheme, (b.name, a.name)) for a, b, paired in pairs}
+    entries = compare_family(joints, list(joints), scheme, PAIR, len(joints))
+    for entry, (first, second, paired) in zip(entries, pairs, strict=True):
+        joint = joints[second.name, first.name]
+        entry["flips_by_group"] = _by_group(joint, scheme)
+        entry["examples"] = _examples(paired, first, second, scheme)
+        entry["only_a"], entry["only_b"] = paired.only
+    cells: dict[str, Any] = {}
+    for first, second, _ in pairs:
+        joint = joints[second.name, first.name]
+        for name, matrix_of, is_second in ((first.name, run_b, False), (second.name, run_a, True)):
+            cells[name] = _cell(joint, matrix_of, scheme, is_second)
+    found = [*findings, *_notes(pairs)]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "complete": not any(finding.is_fault for finding in found),
+        "run": _about(scheme, names, len(pairs[0][2].answers.gold)),
+        "verdicts": verdicts(cells, entries, scheme.headline, scheme.confidence),
+        "coverage": _coverage(pairs, found),
+        "cells": cells,
+        "comparisons": entries,
+    }
+
+
+def _joint(paired: Paired, scheme: Scheme, pair: tuple[str, str]) -> Joint:
+    width = len(scheme.labels) + 1
+    joint = Joint(np.zeros((width - 1, width, width), np.int64))
+    add_shard(joint, paired.answers, pair, paired.words.groups, 0)
+    return joint
+
+
+def _by_group(joint: Joint, scheme: Scheme) -> dict[str, dict[str, Any]]:
+    """Flips both ways and, for as many groups as anyone reads, the difference of each metric with its interval."""
+    found: dict[str, dict[str, Any]] = {}
+    for column, groups in joint.groups.items():
+        names = sorted((name for name in groups if groups[name].any()), key=lambda name: (name == NONE, name))
+        found[column] = {
+            name: {
+                "n": int(groups[name].sum()),
+                **swapped(flips(groups[name])),
+                **_changes(groups[name], scheme, len(names)),
+            }
+            for name in names
+        }
+    return found
+
+
+def _changes(counts: Array, scheme: Scheme, num_groups: int) -> dict[str, Any]:
+    if num_groups > MOST_GROUPS:
+        return {}
+    changes = {name: difference_of(formula) for name, formula in scheme.compared.items()}
+    intervals = bootstrap_intervals(counts, changes, scheme.confidence, scheme.replicates, scheme.seed)
+    return {
+        "metrics": {
+            name: {
+                "a": none_if_nan(formula(run_b(counts))), "b": none_if_nan(formula(run_a(counts))),
+                "difference": intervals[name].estimate, "low": intervals[name].low, "high": intervals[name].high,
+            }
+            for name, formula in scheme.compared.items()
+        }
+    }  # fmt: skip
+
+
+def _examples(paired: Paired, first: Side, second: Side, scheme: Scheme) -> dict[str, list[dict[str, Any]]]:
+    """Records that one side alone got right, from as many groups as there are."""
+    gold, outcomes = paired.answers.gold, paired.answers.outcomes
+    right = {side.name: outcomes[side.name] == gold for side in (first, second)}
+    flipped = {
+        "a_right_b_wrong": right[first.name] & ~right[second.name],
+        "b_right_a_wrong": right[second.name] & ~right[first.name],
+    }
+    return {
+        way: [_example(paired, first, second, scheme, int(row)) for row in _spread(paired, np.flatnonzero(rows))]
+        for way, rows in flipped.items()
+    }
+
+
+def _spread(paired: Paired, rows: Array) -> list[int]:
+    """The first record of each group, then others, EXAMPLES in all."""
+    column = next(iter(paired.answers.groups), None)
+    first: dict[int, int] = {}
+    if column is not None:
+        member = paired.answers.groups[column]
+        inside = np.isin(member.rows, rows)
+        for row, value in zip(member.rows[inside].tolist(), member.values[inside].tolist(), strict=True):
+            first.setdefault(value, row)
+    chosen = list(dict.fromkeys([*first.values(), *rows[:EXAMPLES].tolist()]))
+    return chosen[: max(EXAMPLES, min(len(first), 2 * EXAMPLES))]
+
+
+def _example(paired: Paired, first: Side, second: Side, scheme: Scheme, row: int) -> dict[str, Any]:
+    names = [*scheme.labels, None]
+    groups = {
+        column: [paired.words.groups[column].names[value] for value in member.values[member.rows == row]]
+        for column, member in paired.answers.groups.items()
+        if column in paired.words.columns
+    }
+    return {
+        "sample_id": paired.ids[row].as_py(), "gold": names[paired.answers.gold[row]], "groups": groups,
+        "a": names[paired.answers.outcomes[first.name][row]], "b": names[paired.answers.outcomes[second.name][row]],
+        "a_raw": _raw(first, int(paired.rows[0][row])), "b_raw": _raw(second, int(paired.rows[1][row])),
+    }  # fmt: skip
+
+
+def _raw(side: Side, row: int) -> str | None:
+    for batch in side.batches:
+        if row < batch.num_rows:
+            return batch.column("raw")[row].as_py() if "raw" in batch.schema.names else None
+        row -= batch.num_rows
+    return None
+
+
+def _cell(joint: Joint, matrix_of: Any, scheme: Scheme, is_second: bool) -> dict[str, Any]:
+    """One side as a cell of metrics.json, as far as the paired records tell."""
+    overall = matrix_of(joint.cells)
+    groups = {
+        column: {name: matrix_of(groups[name]) for name in sorted(groups) if groups[name].any()}
+        for column, groups in joint.groups.items()
+    }
+    counts = scheme.counts(overall) if scheme.positive else None
+    return {
+        "is_baseline": is_second, "overrides": {},
+        "overall": scheme.measure({"": overall})[""],
+        "groups": {column: scheme.measure(matrices, intervals=len(matrices) <= MOST_GROUPS) for column, matrices in groups.items()},
+        "disparities": {}, "stratified": {}, "scores": None,
+        "baselines": trivial_baselines(counts.n_positive, counts.n_negative) if counts else {},
+        "confusion": confusion_figures(overall, scheme),
+        "unparsed": {"reasons": {}, "unknown_labels": {}}, "unlabelled": 0, "tokens": {}, "training": None,
+    }  # fmt: skip
+
+
+def _notes(pairs: Pairs) -> list[Finding]:
+    return [
+        Finding(NOTE, None, f"{count:,} records that only {side.name} answered", "in no figure of this comparison")
+        for first, second, paired in pairs
+        for side, count in zip((first, second), paired.only, strict=True)
+        if count
+    ]
+
+
+def _about(scheme: Scheme, names: tuple[str, str], count: int) -> dict[str, Any]:
+    settings = ReportSection()
+    return {
+        "name": f"{names[0]} against {names[1]}", "directory": "sft compare", "description": "", "fingerprint": None,
+        "created": None, "sftlib": sftlib.__version__, "task": "classification", "labels": list(scheme.labels),
+        "positive": scheme.positive, "method": "paired by sample id", "test": {"path": "", "count": count, "sha256": None},
+        "confidence": scheme.confidence, "bootstrap": scheme.replicates, "seed": scheme.seed,
+        "small_group": settings.small_group,
+    }  # fmt: skip
+
+
+def _coverage(pairs: Pairs, found: Sequence[Finding]) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    unparsed = 0
+    for first, second, paired in pairs:
+        count = len(paired.answers.gold)
+        for side in (first, second):
+            cells[side.name] = {
+                "rows": count,
+                "share": 1.0,
+                "valid_shards": 1,
+                "fingerprint": None,
+                "parts": {},
+                "groups": {},
+            }
+            labels = len(paired.words.labels)
+            unparsed += int((paired.answers.outcomes[side.name] == labels).sum())
+    total = sum(cell["rows"] for cell in cells.values())
+    mends: Mapping[str, None] = dict.fromkeys(finding.mend for finding in found if finding.mend)
+    return {
+        "records": len(pairs[0][2].answers.gold), "shards": 1, "valid_shards": len(cells), "expected_shards": len(cells),
+        "unparsed": unparsed, "unparsed_share": unparsed / total if total else None, "records_in_no_cell": 0, "cells": cells,
+        "findings": [finding.to_json() for finding in found], "mend": next(iter(mends), None),
+    }  # fmt: skip
