@@ -12,7 +12,7 @@ from jobs.proposal import Proposal
 from jobs.tables import duration, table
 from sftlib.artifacts.host import cpu_model, has_cpu_bfloat16
 from sftlib.config.cells import Cell
-from sftlib.config.estimate.compute import Work, expected_rate, flops, kind_of
+from sftlib.config.estimate.compute import Work, expected_rate, flops, kind_of, share_of_linear
 from sftlib.config.estimate.devices import Device, device_named
 from sftlib.config.estimate.history import Measured, measured_rate
 from sftlib.config.estimate.lengths import Lengths, estimate_lengths
@@ -126,7 +126,8 @@ def _seconds(
     rate = history.rate if history else expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
     share = 1.0 if config.train.loss_on == "all" else lengths.mean_answer / lengths.mean
     work = Work(tokens, tokens * share, lengths.mean)
-    return flops(config, shape, work) / rate / config.parallel.world_size
+    alone = flops(config, shape, work) / rate
+    return alone / config.parallel.world_size / share_of_linear(config, shape, alone / max(1, tokens), lengths.mean)
 
 
 def estimate_lines(found: list[Estimate]) -> list[str]:

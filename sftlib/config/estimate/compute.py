@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sftlib.config import throughput
 from sftlib.config.estimate.devices import QUANTISED_SHARE, TYPICAL_SHARE, Device
 from sftlib.config.estimate.memory import trainable_parameters
 from sftlib.config.estimate.shape import ModelShape
@@ -45,3 +46,17 @@ def expected_rate(config: SFTConfig, device: Device) -> float:
     """Operations a second that LoRA training reaches on a device, before anything was measured there."""
     share = TYPICAL_SHARE * (QUANTISED_SHARE if config.model.quantization.kind != "none" else 1)
     return device.peak_flops * share * (0.75 if config.train.gradient_checkpointing else 1)
+
+
+def share_of_linear(config: SFTConfig, shape: ModelShape, seconds_a_token: float, mean_length: float) -> float:
+    """What communication leaves of the devices' speeds added up; what is sharded is sharded over all devices."""
+    train, parallel = config.train, config.parallel
+    if parallel.world_size == 1 or seconds_a_token <= 0:
+        return 1.0
+    rows = (1 if train.tokens_per_batch else train.batch_size) * train.gradient_accumulation
+    length = train.tokens_per_batch or (train.max_length if train.packing else mean_length)
+    return throughput.share_of_linear(
+        parameters=shape.parameters, adapter=trainable_parameters(config, shape), weight_bytes=2.0 * shape.parameters,
+        nodes=parallel.nodes, devices_per_node=parallel.gpus_per_node, tokens_per_device=rows * length,
+        device_tokens_per_s=1 / seconds_a_token, shard="all" if parallel.strategy in ("fsdp", "zero3") else "none",
+    )  # fmt: skip
