@@ -20,9 +20,10 @@ from sftlib.artifacts.progress import say
 from sftlib.config.load import load_experiment
 from sftlib.config.problems import did_you_mean
 from sftlib.config.references import BUNDLED, bundled_model
+from sftlib.data.hub import stage_datasets
 from sftlib.errors import CorruptError, InputError, SftError
 
-HELP = "fetch what an experiment needs (model) into the cache"
+HELP = "fetch what an experiment needs (model, data sets) into the cache"
 EXAMPLE = "example:\n  sft stage configs/experiments/demo_cpu.yaml"
 
 
@@ -47,10 +48,15 @@ WHEELS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", type=Path, help="experiment file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    parser.add_argument("--only", choices=["data"], help="leave the model alone")
 
 
 def run(arguments: argparse.Namespace) -> int:
     config = load_experiment(arguments.experiment, arguments.set, "local").config
+    for folder in stage_datasets(config.data):
+        print(folder)
+    if arguments.only == "data":
+        return 0
     given = config.model.name_or_path
     if given.startswith(BUNDLED):
         print(stage_bundled(given.removeprefix(BUNDLED)))
