@@ -16,8 +16,10 @@ from jobs.attempts import Attempt, new_attempt
 from jobs.driver import PATIENCE_S, sole_driver
 from jobs.ending import Ending
 from jobs.freeze import freeze
-from jobs.local import Submission, check_fit, drive
+from jobs.imagecheck import known_sha256
+from jobs.local import check_fit, drive
 from jobs.missing import find_missing
+from jobs.payload import Submission
 from jobs.plan import MERGE, Element, Need, ParallelOf, plan_elements
 from jobs.results import result_lines
 from jobs.rows import live_rows
@@ -42,7 +44,8 @@ class Chain:
     deep: bool  # re-hash what is there
     stage: Callable[[], None]  # makes the bundled model, where it is not there yet
     screen: Screen
-    command: Sequence[str] = STAGE_COMMAND
+    command: Sequence[str] | None = None  # stands in for the stage, in tests
+    is_waiting: bool = True  # for the report; the local scheduler always is
     patience_s: float = PATIENCE_S
     grace_s: float = 45.0
 
@@ -74,6 +77,8 @@ def run_chain(chain: Chain) -> Outcome:
     if find_missing(chain.run, deep=chain.deep).is_nothing:
         say("nothing to do: every adapter, every shard and the report are there")
         return _conclude(chain, {}, StopRequest())
+    if chain.config.cluster.scheduler == "slurm":
+        return _run_on_slurm(chain)
     with sole_driver(chain.run.paths, say, chain.patience_s):
         chain.stage()
         need = find_missing(chain.run, deep=chain.deep)  # again: a driver before us may have done some of it meanwhile
@@ -84,12 +89,69 @@ def run_chain(chain: Chain) -> Outcome:
     return _conclude(chain, schedule.states, request)
 
 
+def _run_on_slurm(chain: Chain) -> Outcome:
+    """Submit what is missing and not in the queue yet; then watch it, or leave it to Slurm."""
+    from jobs.slurm.driving import Board, fill_queue, open_board, watch
+    from jobs.slurm.live import live_ids, to_submit, without_live
+    from jobs.slurm.submitting import cancel, mend
+
+    def show(schedule: Schedule, notes: Mapping[str, str]) -> None:
+        chain.screen.show(live_rows(paths, schedule, board.submission.attempt, notes))
+
+    paths, config = chain.run.paths, chain.config
+    with sole_driver(paths, chain.screen.say, chain.patience_s):
+        chain.stage()
+        mend(paths, chain.screen.say)
+        live = live_ids(paths, config.cluster.poll_s)
+        need = without_live(find_missing(chain.run, deep=chain.deep), live)
+        elements = to_submit(plan_elements(paths.root, config, need, chain.parallel_of), live)
+        if not elements:
+            return _all_is_queued(chain, live)
+        _say_reuse(chain, need)
+        cancel([live.pop(MERGE)] if MERGE in live else [])  # the new one waits for these jobs too
+        board: Board = open_board(_submission(chain, elements), live)
+        request = fill_queue(board, show, chain.screen.say)
+    if not chain.is_waiting and not request.is_made:
+        chain.screen.say(f"watch it with  sft status {paths.root} --watch")
+        return Outcome(DONE, paths.root, None, board.schedule.states)
+    request = request if request.is_made else watch(board, show)
+    chain.screen.settle(live_rows(paths, board.schedule, board.submission.attempt, board.notes))
+    if request.is_made and not board.pending:
+        chain.screen.say(f"\nthe jobs go on: `sft status {paths.root}` shows them, `sft cancel {paths.root}` ends them")
+        return Outcome(128 + (request.signal or signal.SIGTERM), paths.root, None, board.schedule.states)
+    for name, ending in board.endings.items():
+        _say_failure(chain, name, ending)
+    return _conclude(chain, board.schedule.states, request)
+
+
+def _all_is_queued(chain: Chain, live: Mapping[str, str]) -> Outcome:
+    root = chain.run.paths.root
+    chain.screen.say(f"nothing to submit: what is missing is queued or running ({plural(len(live), 'element')})")
+    chain.screen.say(f"watch it with  sft status {root} --watch")
+    return Outcome(DONE, root, None, {})
+
+
+def _submission(chain: Chain, elements: list[Element]) -> Submission:
+    attempt, code = new_attempt(chain.run.paths), freeze(chain.run.paths)
+    _write_spec(attempt, code, elements)
+    return Submission(
+        chain.run, attempt, elements, chain.config, code, _image_sha256(chain.config), chain.command, chain.grace_s
+    )
+
+
+def _image_sha256(config: SFTConfig) -> str:
+    """The hash by which every node will know the image: what the experiment says, else what the file has now."""
+    container = config.container
+    if container.runtime == "none" or not container.image or Path(container.image).is_dir():
+        return ""
+    return container.sha256 or known_sha256(Path(container.image))
+
+
 def _drive(chain: Chain, need: Need) -> tuple[Schedule, dict[str, Ending], StopRequest]:
     elements = plan_elements(chain.run.paths.root, chain.config, need, chain.parallel_of)
     check_fit(elements, chain.config)
-    attempt, code = new_attempt(chain.run.paths), freeze(chain.run.paths)
-    _write_spec(attempt, code, elements)
-    submission = Submission(attempt, elements, chain.config, code, chain.command, chain.grace_s)
+    submission = _submission(chain, elements)
+    attempt = submission.attempt
     schedule, endings, request = drive(
         submission, lambda schedule: chain.screen.show(live_rows(chain.run.paths, schedule, attempt))
     )

@@ -72,7 +72,8 @@ def _locked(paths: RunPaths) -> Iterator[None]:
 def _wait_for_leftovers(paths: RunPaths, say: Callable[[str], None], patience_s: float) -> None:
     """Elements of a dead driver stop by themselves; nothing is started beside one that still writes."""
     deadline, is_told = time.monotonic() + patience_s, False
-    while left := [process for attempt in all_attempts(paths) for process in attempt.living()]:
+    local = [attempt for attempt in all_attempts(paths) if not attempt.journal.exists()]  # Slurm looks after its own
+    while left := [process for attempt in local for process in attempt.living()]:
         pids = [str(process.pid) for process in left]
         if time.monotonic() > deadline:
             raise SftError(

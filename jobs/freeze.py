@@ -18,7 +18,7 @@ _DIGITS = 12
 def freeze(paths: RunPaths) -> Path:
     """The folder with the frozen source; made once for each state of the source."""
     files = dict(_source_files())
-    target = paths.code(source_digest(files))
+    target = frozen_code(paths, files)
     if not target.exists():
         with replacing_dir(target) as temporary:
             for name, path in files.items():
@@ -26,6 +26,11 @@ def freeze(paths: RunPaths) -> Path:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
     return target
+
+
+def frozen_code(paths: RunPaths, files: dict[str, Path] | None = None) -> Path:
+    """Where the source as it is now would be frozen."""
+    return paths.code(source_digest(dict(_source_files()) if files is None else files))
 
 
 def source_digest(files: dict[str, Path]) -> str:

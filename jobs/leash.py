@@ -22,6 +22,9 @@ def main() -> None:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the leash was on
         sys.exit(PARENT_GONE)
+    # Slurm signals every process of a step. Ignored survives exec until a program sets its own handler, as a stage does;
+    # by default USR2 would end a launcher, or a stage that is still importing.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the driver starts us with the terminal's signals blocked
     try:
         os.execvp(command[0], command)

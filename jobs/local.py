@@ -8,25 +8,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shlex
 import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from jobs import machine
-from jobs.attempts import Attempt
 from jobs.ending import Ending, ending_of
-from jobs.launch import element_argv
+from jobs.payload import Submission, host_python, supervisor
 from jobs.plan import Element
 from jobs.processes import Process, current_process
 from jobs.schedule import Schedule
 from jobs.stopping import StopRequest, blocked_signals, listening
-from jobs.supervisor import Supervisor
-from sftlib.config.launch import STAGE_COMMAND
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
 
@@ -34,18 +28,6 @@ _POLL_S = 0.2
 _NO_LIMIT_MIN = 60 * 24 * 365  # submitit wants a walltime; the machine in front of you has none
 
 Show = Callable[[Schedule], None]
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What is started, and with which code."""
-
-    attempt: Attempt
-    elements: Sequence[Element]
-    config: SFTConfig
-    code: Path
-    command: Sequence[str] = STAGE_COMMAND
-    grace_s: float = 45.0
 
 
 @dataclass
@@ -119,48 +101,11 @@ def _submit(submission: Submission, element: Element, taken: Sequence[str | None
     from submitit.local.local import LocalExecutor
 
     logging.getLogger("submitit").setLevel(logging.CRITICAL)  # its lines would stand in the middle of --json
-    executor = LocalExecutor(submission.attempt.submitit(element.id), python=_python(submission.code))
+    python = host_python(submission.code, inherits=True)
+    executor = LocalExecutor(submission.attempt.submitit(element.id), python=python)
     executor.update_parameters(timeout_min=_NO_LIMIT_MIN, stderr_to_stdout=True)
     with blocked_signals():  # inherited: Ctrl-C is the driver's alone, it stops its elements gently
-        return executor.submit(supervisor(submission, element, taken))
-
-
-def supervisor(submission: Submission, element: Element, taken: Sequence[str | None]) -> Supervisor:
-    """The payload of one element."""
-    return Supervisor(
-        element=element.id,
-        argv=element_argv(element, command=submission.command),
-        env=element_environment(submission.config, submission.code, taken),
-        attempt_dir=str(submission.attempt.root),
-        driver=current_process().to_json(),
-        max_restarts=submission.config.cluster.max_requeues,
-        grace_s=submission.grace_s,
-    )
-
-
-def element_environment(config: SFTConfig, code: Path, taken: Sequence[str | None]) -> dict[str, str | None]:
-    """What a stage finds in its environment besides what the node has."""
-    devices = ",".join(dict.fromkeys(name for name in taken if name is not None))
-    return {
-        **code_environment(code),
-        "OMP_NUM_THREADS": str(config.train.threads),
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONUNBUFFERED": "1",
-        # submitit sets this one to "" where it was asked for no device; None gives the driver's own absence back.
-        machine.DEVICE_VARIABLE: devices or os.environ.get(machine.DEVICE_VARIABLE),
-        **config.cluster.environment,
-    }
-
-
-def code_environment(code: Path) -> dict[str, str]:
-    """The frozen code comes first. Without the safe path `python -m` would put the current folder before it."""
-    inherited = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": f"{code}{os.pathsep}{inherited}" if inherited else str(code), "PYTHONSAFEPATH": "1"}
-
-
-def _python(code: Path) -> str:
-    return shlex.join(["env", *(f"{name}={value}" for name, value in code_environment(code).items()), sys.executable])
+        return executor.submit(supervisor(submission, element, taken, current_process().to_json()))
 
 
 def _collect(board: _Board, request: StopRequest) -> None:

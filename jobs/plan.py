@@ -50,7 +50,7 @@ class Element:
     argv: tuple[str, ...]  # after `python -m sftlib`
     resources: Resources
     nodes: int = 1
-    processes: int = 1  # on each node
+    processes: int = 1  # on each node; more than one in all: torchrun starts them
     cell: str | None = None
     shards: range | None = None
     after: tuple[str, ...] = ()
@@ -96,6 +96,12 @@ def train_id(cell: str) -> str:
 
 def predict_id(cell: str, shards: range) -> str:
     return f"{PREDICT}/{cell}/{_span(shards)}"
+
+
+def shards_in(element: str) -> range:
+    """The shards of `predict/CELL/4-7`; empty for an element that has none."""
+    first, _, last = element.rpartition("/")[2].partition("-")
+    return range(int(first), int(last) + 1) if first.isdigit() and last.isdigit() else range(0)
 
 
 def _span(shards: range) -> str:

@@ -84,6 +84,20 @@ def propose(experiment: Experiment, runs_dir: Path) -> Proposal:
     return Proposal(experiment, splits, root, num_shards, elements)
 
 
+def check_placement(proposal: Proposal) -> None:
+    """Image, binds, and what Slurm would refuse; raises ConfigError with all of it."""
+    from jobs import imagecheck
+
+    config = proposal.experiment.config
+    problems = list(imagecheck.problems(config))
+    if config.cluster.scheduler == "slurm":
+        from jobs.slurm import preview
+
+        problems += preview.problems(proposal.root, config, proposal.elements)
+    if problems:
+        raise ConfigError(problems)
+
+
 def read_checked(experiment: Experiment) -> dict[str, Split]:
     """Every split, read and checked, and the cells expanded; all that is wrong at once."""
     problems: list[Problem] = []

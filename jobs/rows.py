@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from jobs.attempts import Attempt, all_attempts
 from jobs.driver import read_driver
 from jobs.ending import ending_of
 from jobs.missing import Standing, has_current_report, standings
-from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, full_need, plan_elements, prepares_first
+from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, full_need, plan_elements, prepares_first, shards_in
 from jobs.progress import all_progress, is_lost, read_progress
 from jobs.schedule import Schedule, State
 from jobs.tables import duration
@@ -70,13 +70,15 @@ def _row(element: Element, state: str, progress: Progress | None, note: str = ""
     )  # fmt: skip
 
 
-def live_rows(paths: RunPaths, schedule: Schedule, attempt: Attempt) -> list[Row]:
+def live_rows(
+    paths: RunPaths, schedule: Schedule, attempt: Attempt, notes: Mapping[str, str] | None = None
+) -> list[Row]:
     """While driving: the states are the driver's own, the rest is what this attempt's stages say."""
     rows = []
     for name, state in schedule.states.items():
         progress = read_progress(paths, name) if state not in (State.WAITING, State.SKIPPED) else None
         current = progress if progress and progress.attempt == attempt.number else None
-        rows.append(_row(schedule.elements[name], state, current))
+        rows.append(_row(schedule.elements[name], state, current, (notes or {}).get(name, "")))
     return rows
 
 
@@ -151,12 +153,7 @@ def _is_about(progress: Progress, element: Element) -> bool:
     """A rerun cuts ranges anew: an element that shares a shard with this one speaks for it."""
     if progress.kind != element.kind or progress.cell != element.cell:
         return False
-    return element.kind != PREDICT or bool(set(element.shards or ()) & set(_shards_in(progress.element)))
-
-
-def _shards_in(element: str) -> range:
-    first, _, last = element.rpartition("/")[2].partition("-")
-    return range(int(first), int(last) + 1) if first.isdigit() and last.isdigit() else range(0)
+    return element.kind != PREDICT or bool(set(element.shards or ()) & set(shards_in(progress.element)))
 
 
 def _endings(paths: RunPaths) -> dict[str, Attempt]:

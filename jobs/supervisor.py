@@ -1,12 +1,14 @@
-"""What submitit runs for an element: start the stage as a child, own signals, stop file and restarts, write how it ended.
+"""What submitit runs for an element, once a node: start the stage as a child, own signals, stop file and restarts, write how it ended.
 
 The dataclass is all that is pickled: plain data. The code that runs it is the frozen copy of the submission.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -15,12 +17,27 @@ from typing import Any
 
 from jobs.attempts import Attempt
 from jobs.child import NOT_STARTED, Child
+from jobs.container import Container, missing_sources
+from jobs.images import ready_image
+from jobs.nodecheck import NodeNeeds, node_faults
 from jobs.policy import Verdict, verdict
 from jobs.processes import Process, current_process
+from jobs.slurm.allocation import Allocation, read_allocation
 from sftlib.artifacts.atomic import write_json
-from sftlib.errors import ATTEMPT_VARIABLE, ELEMENT_VARIABLE, REQUEUE, STOP_VARIABLE
+from sftlib.config.launch import Rendezvous, torchrun_argv
+from sftlib.errors import (
+    ATTEMPT_VARIABLE,
+    DONE,
+    ELEMENT_VARIABLE,
+    REQUEUE,
+    STOP_VARIABLE,
+    UNHEALTHY_NODE,
+    SftError,
+)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+_HEARTBEAT_S = 30.0
+_END_S = 90.0  # after a requeue Slurm ends us; a controller that is slow gets this long
 
 
 @dataclass
@@ -35,23 +52,74 @@ class Supervisor:
     max_restarts: int = 20
     grace_s: float = 45.0  # from the request to stop until the kill
     poll_s: float = 0.2
+    nodes: int = 1
+    processes: int = 1  # on each node; more than one in all: torchrun starts them
+    container: Container | None = None
+    folder: str = ""  # working folder of the stage
+    needs: NodeNeeds | None = None  # looked at before the stage starts
+    rendezvous: str = "auto"
+    time_limit_s: float | None = None
+    exclude: tuple[str, ...] = ()  # nodes that the submission excludes already
     _stop_reason: str = field(default="", init=False, repr=False)
+    _allocation: Allocation | None = field(default=None, init=False, repr=False)
+    _started: float = field(default_factory=time.time, init=False, repr=False)
+    _run_started: float = field(default_factory=time.time, init=False, repr=False)
 
     def __call__(self) -> dict[str, Any]:
-        """Run the element to its end; never raises because the stage failed."""
-        started = time.monotonic()
+        """Run the element to its end; never raises because the stage failed. In a Slurm job its exit code is ours."""
+        self._started = time.time()
         self._listen()
-        code, restarts = self._run_with_restarts()
-        ending = {
-            "element": self.element, "attempt": self._attempt.number, "exit_code": code, "restarts": restarts,
-            "stopped": self._stop_reason, "seconds": round(time.monotonic() - started, 1), "host": socket.gethostname(),
-        }  # fmt: skip
-        write_json(self._attempt.ending(self.element), ending)
-        return ending
+        self._allocation = read_allocation()
+        if self._allocation is None:
+            return self._end(*self._run_with_restarts())
+        sys.exit(self._run_as_job(self._allocation))
+
+    def _run_as_job(self, allocation: Allocation) -> int:
+        """One start of an array element on this node; where it is to run again, Slurm ends us."""
+        if allocation.is_first_node:
+            self._attempt.stop(self.element).unlink(missing_ok=True)  # of the start before
+        self._attempt.ending(self.element, allocation.node_rank).unlink(missing_ok=True)
+        code = self._run_once()
+        if self._is_to_run_again(code, allocation):
+            self._await_next_start(code, allocation)
+        self._end(code, allocation.restarts)
+        return code if 0 <= code < 256 else 128 - code
+
+    def _is_to_run_again(self, code: int, allocation: Allocation) -> bool:
+        """A stage that was stopped, with a checkpoint or in the middle, or a node that cannot do it."""
+        if code == DONE or allocation.restarts >= self.max_restarts or self._is_cancelled():
+            return False
+        if verdict(code) is Verdict.ELSEWHERE:
+            return True
+        was_stopped = bool(self._stop_reason) and (code < 0 or code > 128)
+        return (verdict(code) is Verdict.RESTART or was_stopped) and not self._has_failed_elsewhere()
+
+    def _await_next_start(self, code: int, allocation: Allocation) -> None:
+        """Ask for a requeue before we exit: exiting first would count as done or failed. Returns when it is refused."""
+        self._note_use(code)
+        is_elsewhere = verdict(code) is Verdict.ELSEWHERE
+        if is_elsewhere:
+            self._note_bad_node(allocation.node)
+        if (allocation.is_first_node or is_elsewhere) and allocation.is_running() and (why := allocation.requeue()):
+            self._say(f"not requeued: {why}")
+            return
+        if is_elsewhere and not allocation.avoid([*self.exclude, *self._bad_nodes()]):
+            self._say(f"{allocation.node} could not be excluded from the next start")
+        until = time.monotonic() + _END_S
+        while time.monotonic() < until:
+            time.sleep(self.poll_s)
 
     @property
     def _attempt(self) -> Attempt:
         return Attempt(Path(self.attempt_dir))
+
+    @property
+    def _node_rank(self) -> int:
+        return self._allocation.node_rank if self._allocation else 0
+
+    @property
+    def _log(self) -> Path:
+        return self._attempt.log(self.element, self._node_rank)
 
     def _listen(self) -> None:
         """From here on a signal is a request to stop; submitit's own handlers would swallow TERM."""
@@ -68,25 +136,61 @@ class Supervisor:
             code = self._run_once()
             if verdict(code) is not Verdict.RESTART or self._stop_reason or restarts >= self.max_restarts:
                 return code, restarts
+            self._note_use(code)
             restarts += 1
 
     def _run_once(self) -> int:
-        self._name_processes([current_process()])
+        self._run_started = time.time()
+        self._name_processes([self._own_process()])
         # Only now look at the driver: one that takes over after its end either finds us named, or we see it gone.
         if self._should_stop():
             return REQUEUE
         try:
-            child = Child(self.argv, self._environment(), self._attempt.log(self.element))
+            if faults := node_faults(self.needs) if self.needs else []:
+                self._say("; ".join(faults))
+                return UNHEALTHY_NODE
+            argv, env = self._command()
+            child = Child(argv, env, self._log)
+        except SftError as error:
+            self._say(str(error))
+            return error.stage_code
         except OSError as error:
-            self._attempt.log(self.element).write_text(f"sft: cannot start {self.argv[0]}: {error}\n", encoding="utf-8")
+            self._say(f"cannot start {self.argv[0]}: {error}")
             return NOT_STARTED
-        self._name_processes([current_process(), Process.of(child.pid)])
+        self._name_processes([self._own_process(), self._located(Process.of(child.pid))])
         return self._watch(child)
 
+    def _command(self) -> tuple[list[str], dict[str, str | None]]:
+        argv, env = self._launched(), self._environment()
+        if self.container is None:
+            return argv, env
+        if gone := missing_sources(self.container.binds):
+            raise SftError(f"bound into the container, but not on this node: {', '.join(gone)}")
+        image = ready_image(Path(self.container.image), self.container.sha256, self.container.staging)
+        return self.container.command(argv, image, self.folder), self.container.environment(env)
+
+    def _launched(self) -> list[str]:
+        if self.nodes * self.processes == 1:
+            return self.argv
+        meeting = None
+        if self._allocation is not None and self.nodes > 1:
+            host = self._allocation.first_host() if self.rendezvous == "auto" else self.rendezvous
+            meeting = Rendezvous(host, self._allocation.port)
+        python, *stage = self.argv
+        return torchrun_argv(
+            stage, nodes=self.nodes, processes=self.processes, node_rank=self._node_rank, rendezvous=meeting,
+            command=[python],
+        )  # fmt: skip
+
     def _watch(self, child: Child) -> int:
+        beaten = time.monotonic()
         while (code := child.exit_code()) is None:
             if self._should_stop():
                 child.stop(self._attempt.stop(self.element), self.grace_s)
+            if time.monotonic() - beaten > _HEARTBEAT_S:
+                beaten = time.monotonic()
+                with contextlib.suppress(OSError):
+                    os.utime(self._attempt.processes(self.element, self._node_rank))
             time.sleep(self.poll_s)
         return code
 
@@ -98,7 +202,14 @@ class Supervisor:
         return bool(self._stop_reason)
 
     def _name_processes(self, processes: list[Process]) -> None:
-        write_json(self._attempt.processes(self.element), [process.to_json() for process in processes])
+        write_json(self._attempt.processes(self.element, self._node_rank), [process.to_json() for process in processes])
+
+    def _own_process(self) -> Process:
+        return self._located(current_process())
+
+    def _located(self, process: Process) -> Process:
+        """By the node's name in Slurm: one host may be several nodes."""
+        return Process(process.pid, process.start, self._allocation.node) if self._allocation else process
 
     def _environment(self) -> dict[str, str | None]:
         return {
@@ -107,6 +218,59 @@ class Supervisor:
             STOP_VARIABLE: str(self._attempt.stop(self.element)),
             ATTEMPT_VARIABLE: str(self._attempt.number),
         }
+
+    def _end(self, code: int, restarts: int) -> dict[str, Any]:
+        self._note_use(code)
+        ending = {
+            "element": self.element, "attempt": self._attempt.number, "exit_code": code, "restarts": restarts,
+            "stopped": self._stopped_words(), "seconds": round(time.time() - self._started, 1),
+            "host": self._own_process().host, "time": round(time.time(), 1),
+        }  # fmt: skip
+        write_json(self._attempt.ending(self.element, self._node_rank), ending)
+        return ending
+
+    def _stopped_words(self) -> str:
+        limit = self.time_limit_s
+        if self._stop_reason and limit and time.time() - self._started > limit - 5:
+            return "walltime"
+        return self._stop_reason
+
+    def _note_use(self, code: int) -> None:
+        """What this start took, for the sum over all attempts."""
+        if self._node_rank:
+            return
+        use = {
+            "started": round(self._run_started, 1), "seconds": round(time.time() - self._run_started, 1),
+            "exit_code": code, "host": self._own_process().host, "gpus": self.needs.gpus * self.nodes if self.needs else 0,
+        }  # fmt: skip
+        self._attempt.note_use(self.element, use)
+
+    def _is_cancelled(self) -> bool:
+        return self._attempt.cancelled.exists()
+
+    def _has_failed_elsewhere(self) -> bool:
+        """Whether another node of this element failed in this start: then our stop was only its consequence."""
+        for rank in range(self.nodes):
+            ending = self._attempt.read_ending(self.element, rank)
+            if (
+                rank != self._node_rank
+                and ending
+                and ending["time"] > self._started
+                and ending["exit_code"] not in (DONE, REQUEUE)
+            ):
+                return True
+        return False
+
+    def _note_bad_node(self, node: str) -> None:
+        write_json(self._attempt.bad_nodes(self.element), sorted({*self._bad_nodes(), node}))
+
+    def _bad_nodes(self) -> list[str]:
+        return self._attempt.read_bad_nodes(self.element)
+
+    def _say(self, text: str) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("a", encoding="utf-8") as stream:
+            stream.write(f"sft: {text}\n")
 
 
 def _revealed(value: str | None) -> str | None:

@@ -8,12 +8,10 @@ from sftlib.config.tree import SFTConfig
 from sftlib.errors import SftError
 
 _SLURM, _DATA, _TRAIN, _PREDICT = "jobs on Slurm", "data and templates", "training", "prediction"
-_COMMANDS = dict.fromkeys(("logs", "cancel", "container", "plan --scripts", "rerun --verify"), _SLURM)
+_COMMANDS = dict.fromkeys(("logs", "cancel", "container", "rerun --verify"), _SLURM)
 
 # Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
 _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
-    "run with scheduler slurm": (_SLURM, lambda c: c.cluster.scheduler != "local"),
-    "run with container.runtime": (_SLURM, lambda c: c.container.runtime != "none"),
     "data.streaming": (_DATA, lambda c: c.data.streaming),
     "train.backend unsloth": (_TRAIN, lambda c: c.train.backend != "trl"),
     "train.save_merged_model": (_TRAIN, lambda c: c.train.save_merged_model),

@@ -210,6 +210,11 @@ class RunPaths:
         return self.progress / f"{file_name(element)}.json"
 
     @property
+    def queue(self) -> Path:
+        """What Slurm last said of this run's jobs, so that no two commands ask within half a minute."""
+        return self.jobs / "queue.json"
+
+    @property
     def driver(self) -> Path:
         """Who is driving this run on this machine (local profile)."""
         return self.jobs / "driver.json"

@@ -11,9 +11,8 @@ from jobs.audit import refuse_audited
 from jobs.commands.options import add_experiment, add_json, load
 from jobs.estimate import Estimate, estimate_lines, estimates
 from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
-from jobs.proposal import Proposal, propose, split_counts
+from jobs.proposal import Proposal, check_placement, propose, split_counts
 from jobs.tables import number, pairs, plural, shorten, shown, table
-from jobs.unbuilt import not_built
 from sftlib.config.cells import Cell
 from sftlib.config.problems import ConfigError
 from sftlib.config.selection import origin_of
@@ -34,10 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.scripts:
-        raise not_built("plan --scripts")
     try:
         proposal = propose(load(args), args.runs_dir)
+        check_placement(proposal)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"problems": [problem.as_json() for problem in error.problems]}, indent=2))
@@ -45,7 +43,23 @@ def run(args: argparse.Namespace) -> int:
     refuse_audited(proposal.root, proposal.experiment.config.data.accept)
     found = estimates(proposal, args.runs_dir)
     print(json.dumps(_json(proposal, found), indent=2) if args.json else "\n".join(plan_lines(proposal, found)))
+    if args.scripts and not args.json:
+        print("\n".join(_scripts(proposal)))
     return DONE
+
+
+def _scripts(proposal: Proposal) -> Iterator[str]:
+    """What sbatch would get, array by array."""
+    from jobs.slurm.preview import preview, scripts
+
+    config = proposal.experiment.config
+    if config.cluster.scheduler != "slurm":
+        yield "\nno scripts: the local scheduler starts its elements itself (--cluster slurm)"
+        return
+    for array, text in scripts(*preview(proposal.root, config, proposal.elements)):
+        names = ", ".join(element.id for element in array.elements[:_MOST_VALUES])
+        more = ", ..." if len(array.elements) > _MOST_VALUES else ""
+        yield f"\n##### {array.name}: {plural(len(array.elements), 'element')}: {names}{more}\n{text}"
 
 
 def _json(proposal: Proposal, found: list[Estimate]) -> dict[str, Any]:

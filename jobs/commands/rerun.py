@@ -21,6 +21,7 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN", type=Path, help="run directory, or runs/latest")
     parser.add_argument("--verify", action="store_true", help="repeat a finished run from its receipt and compare")
+    parser.add_argument("--wait", action="store_true", help="show progress until the report is there (local: always)")
     add_json(parser)
 
 
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
         deep=True,
         stage=lambda: _stage(directory, args.json),
         screen=screen_for(args.json),
+        is_waiting=args.wait or directory.config.cluster.scheduler == "local",
     )
     return print_outcome(run_chain(chain), args.json)
 

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.audit import audit_run
 from jobs.chain import Chain, print_outcome, run_chain, screen_for
 from jobs.commands.options import add_experiment, add_json, load
-from jobs.proposal import read_checked
+from jobs.proposal import check_placement, propose
 from jobs.staging import stage_bundled
 from jobs.sweeps import settings
 from jobs.unbuilt import refuse_unbuilt
@@ -36,14 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = load(args)
     refuse_unbuilt(cell.config for cell in experiment.cells)
-    splits = read_checked(experiment)
+    proposal = propose(experiment, args.runs_dir)
+    check_placement(proposal)
     parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
-    if args.wait is False:
+    is_local = experiment.config.cluster.scheduler == "local"
+    if is_local and args.wait is False:
         raise InputError(
             "--no-wait: the local profile drives its elements from this process; leave it out, "
             f"or put the command in the background: nohup sft run {args.experiment} --cluster local > run.log &"
         )
-    directory = prepare_run(experiment, splits, args.runs_dir, _receipt(experiment))
+    directory = prepare_run(experiment, proposal.splits, args.runs_dir, _receipt(experiment))
     chain = Chain(
         run=directory,
         config=experiment.config,
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         deep=False,
         stage=lambda: _stage(args, experiment, directory.paths.root),
         screen=screen_for(args.json),
+        is_waiting=is_local or bool(args.wait),
     )
     return print_outcome(run_chain(chain), args.json)
 

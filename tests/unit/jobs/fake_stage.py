@@ -1,6 +1,7 @@
 """Stands in for `python -m sftlib`: writes what a stage would write, after the behaviour that the run's file asks for.
 
-behaviours.json: element -> {"sleep": s, "exit": code, "restarts": n (75 that often first), "deaf": ignores TERM}.
+behaviours.json: element -> {"sleep": s, "exit": code, "restarts": n (75 that often first), "deaf": ignores TERM,
+"sick_node": exits 69 there, "sleep_once": s (only at its first start)}.
 """
 
 import json
@@ -43,6 +44,8 @@ def main() -> int:
     options = dict(zip(rest[::2], rest[1::2], strict=True))
     run, element = FakeRun(Path(root)), os.environ["SFTLIB_ELEMENT"]
     behaviour = _behaviour(run, element)
+    if behaviour.get("sick_node") in (os.environ.get("SLURMD_NODENAME"), "any"):
+        behaviour = behaviour | {"exit": 69}
     if behaviour.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
@@ -65,7 +68,7 @@ def _live(run: FakeRun, element: str, behaviour: dict) -> int:
     starts = sum(json.loads(line)["event"] == "start" and json.loads(line)["element"] == element for line in lines)
     if starts <= behaviour.get("restarts", 0):
         return STOPPED
-    until = time.monotonic() + behaviour.get("sleep", 0)
+    until = time.monotonic() + behaviour.get("sleep", 0) + (behaviour.get("sleep_once", 0) if starts <= 1 else 0)
     while time.monotonic() < until:
         if Path(os.environ["SFTLIB_STOP_FILE"]).exists() and not behaviour.get("deaf"):
             return STOPPED
@@ -123,6 +126,7 @@ def _trace(run: FakeRun, event: str, element: str) -> None:
         "pid": os.getpid(),
         "parent": os.getppid(),
         "code": sftlib.__file__,
+        "node": os.environ.get("SLURMD_NODENAME"),
     }
     append_line(run.paths.root / "trace.jsonl", json.dumps(what))
 

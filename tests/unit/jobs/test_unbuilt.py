@@ -14,7 +14,6 @@ from tests.conftest import PROJECT
     ("override", "named"),
     [
         ("predict.threshold=f1", "predict.threshold"),
-        ("cluster.scheduler=slurm", "run with scheduler slurm"),
     ],
 )
 def test_unbuilt_settings_are_refused_by_name(override: str, named: str) -> None:
