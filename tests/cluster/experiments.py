@@ -30,17 +30,17 @@ class Workplace:
     is_real: bool = False
 
     def write(self, records: int = 12, **sections: Any) -> Path:
-        rows = [
-            {"id": f"r{i}", "text": f"text {i}", "label": "hate" if i % 3 else "normal", "group": "ab"[i % 2]}
-            for i in range(records)
-        ]
         for name in ("train", "test"):
+            rows = [
+                {"id": f"r{i}", "text": f"{name} {i}", "label": "hate" if i % 3 else "normal", "group": "ab"[i % 2]}
+                for i in range(records)
+            ]
             (self.folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         values = {
             "name": "tiny",
-            "data": {"train": "train.jsonl", "test": "test.jsonl", "group_columns": ["group"]},
+            "data": {"train": "train.jsonl", "test": "test.jsonl", "group_columns": ["group"], "cache": False},
             "task": {"type": "classification", "labels": ["hate", "normal"], "positive": "hate"},
-            "model": {"name_or_path": str(self.folder)},
+            "model": {"name_or_path": "org/model"},
             "lora": {"r": 4},
             "predict": {"num_shards": 4, "shards_per_job": 2, "baseline": False},
             "cluster": cluster_section(),
