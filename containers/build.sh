@@ -16,7 +16,7 @@ build.sh cpu|cuda|rocm [options]: build the Apptainer image of that kind.
   --with LIST         further packages (scikit-learn)
   --torch-index URL   where pip finds torch for this kind, if its configuration does not know: https://download.pytorch.org/whl/
                       and cpu, cu130 or rocm7.2 (the default for rocm)
-  --compression NAME  gzip (default; every runtime reads it), zstd, lz4...
+  --compression NAME  gzip (default; every runtime reads it), zstd, lz4...; with a level as zstd:3 (quick to build)
   --allow-unlocked    go on when something is installed that constraints.txt does not pin
   --fresh-base        make the Debian base again
 
@@ -165,10 +165,17 @@ build() {
     as=(runuser -u nobody --)
   fi
   (cd "$work" && "${as[@]}" env HOME="$work" APPTAINER_CACHEDIR="$work/cache" APPTAINER_TMPDIR="$work/tmp" apptainer build \
-    "${binds[@]}" "${arguments[@]}" --mksquashfs-args "-comp $compression" "$work/image.sif" /dev/stdin <"$here/$flavour.def")
+    "${binds[@]}" "${arguments[@]}" --mksquashfs-args "$(squash_options)" "$work/image.sif" /dev/stdin <"$here/$flavour.def")
   cp "$work/image.sif" "$output.new"
   chmod 644 "$output.new"
   mv "$output.new" "$output"
+}
+
+squash_options() {
+  case $compression in
+    *:*) echo "-comp ${compression%:*} -Xcompression-level ${compression##*:}" ;;
+    *) echo "-comp $compression" ;;
+  esac
 }
 
 # Apptainer's %post wants every capability that root usually has; in many virtual machines root lacks one.

@@ -1,5 +1,6 @@
 """A real Slurm for the tests of this folder: one devcluster of three nodes a session, under a path that holds a space."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from real_cluster import Cluster, find_free_port
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,13 @@ def outputs(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"{request.node.name[:20]}-", dir=cluster.base.parent))
     folder.chmod(0o1777)
     yield folder
+
+
+@pytest.fixture(scope="session")
+def cpu_image() -> Path:
+    """The image that `make image` builds, or $SFT_CPU_IMAGE names."""
+    image = Path(os.environ.get("SFT_CPU_IMAGE") or PROJECT / ".cache" / "images" / "sft-cpu.sif")
+    if not image.exists():
+        stop = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        stop(f"{image} is not there: make image")
+    return image
