@@ -28,7 +28,6 @@ from jobs.screen import Screen, make_screen
 from jobs.stopping import StopRequest
 from jobs.tables import plural
 from sftlib.artifacts.atomic import write_json
-from sftlib.config.launch import STAGE_COMMAND
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DONE, FAILED, INCOMPLETE

@@ -1,24 +1,19 @@
-"""An element in, the argv of one of its nodes out: the stage itself, or torchrun around it where several processes train."""
+"""A stage's command in, what one of its nodes executes out: the stage itself, or torchrun around it for several processes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs.plan import Element
-from sftlib.config.launch import STAGE_COMMAND, Rendezvous, torchrun_argv
+from sftlib.config.launch import Rendezvous, torchrun_argv
 
 
-def element_argv(
-    element: Element,
-    *,
-    node_rank: int = 0,
-    rendezvous: Rendezvous | None = None,
-    command: Sequence[str] = STAGE_COMMAND,
+def launched_argv(
+    argv: Sequence[str], *, nodes: int = 1, processes: int = 1, node_rank: int = 0, rendezvous: Rendezvous | None = None
 ) -> list[str]:
-    """What is executed on node `node_rank`. `command` runs a stage there: inside an image `python3 -m sftlib`."""
-    if element.nodes * element.processes == 1:
-        return [*command, *element.argv]
+    """`argv` is `python -m sftlib ...`, by the Python of this machine or of the image."""
+    if nodes * processes == 1:
+        return [*argv]
+    python, *stage = argv
     return torchrun_argv(
-        element.argv, nodes=element.nodes, processes=element.processes, node_rank=node_rank, rendezvous=rendezvous,
-        command=command,
-    )  # fmt: skip
+        stage, nodes=nodes, processes=processes, node_rank=node_rank, rendezvous=rendezvous, command=[python]
+    )

@@ -19,12 +19,13 @@ from jobs.attempts import Attempt
 from jobs.child import NOT_STARTED, Child
 from jobs.container import Container, missing_sources
 from jobs.images import ready_image
+from jobs.launch import launched_argv
 from jobs.nodecheck import NodeNeeds, node_faults
 from jobs.policy import Verdict, verdict
 from jobs.processes import Process, current_process
 from jobs.slurm.allocation import Allocation, read_allocation
 from sftlib.artifacts.atomic import write_json
-from sftlib.config.launch import Rendezvous, torchrun_argv
+from sftlib.config.launch import Rendezvous
 from sftlib.errors import (
     ATTEMPT_VARIABLE,
     DONE,
@@ -170,17 +171,13 @@ class Supervisor:
         return self.container.command(argv, image, self.folder), self.container.environment(env)
 
     def _launched(self) -> list[str]:
-        if self.nodes * self.processes == 1:
-            return self.argv
         meeting = None
         if self._allocation is not None and self.nodes > 1:
             host = self._allocation.first_host() if self.rendezvous == "auto" else self.rendezvous
             meeting = Rendezvous(host, self._allocation.port)
-        python, *stage = self.argv
-        return torchrun_argv(
-            stage, nodes=self.nodes, processes=self.processes, node_rank=self._node_rank, rendezvous=meeting,
-            command=[python],
-        )  # fmt: skip
+        return launched_argv(
+            self.argv, nodes=self.nodes, processes=self.processes, node_rank=self._node_rank, rendezvous=meeting
+        )
 
     def _watch(self, child: Child) -> int:
         beaten = time.monotonic()

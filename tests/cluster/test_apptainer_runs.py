@@ -1,7 +1,6 @@
 """Runs on a real Slurm whose stages run in a real Apptainer image, with the real code and a tiny model."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -95,4 +94,3 @@ def test_an_image_that_changed_after_the_submission_is_refused_on_the_node(odd_p
     container = Container("apptainer", str(image), "0" * 64)
     with pytest.raises(InputError, match="changed after the submission"):
         ready_image(image, container.sha256, str(odd_place.folder))
-    assert os.listdir(odd_place.folder / f"sftlib-{os.getuid()}")

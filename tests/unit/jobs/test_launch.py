@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs import local, machine
-from jobs.launch import element_argv
+from jobs.launch import launched_argv
 from jobs.plan import TRAIN, Element
 from jobs.schedule import Schedule
 from sftlib.config.cluster import Resources
@@ -13,24 +13,23 @@ from sftlib.config.launch import Rendezvous
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
 
+STAGE = ["python3", "-m", "sftlib", "train", "runs/x", "--cell", "r8"]
+
 
 def element(name: str = "train/r8", nodes: int = 1, processes: int = 1) -> Element:
     return Element(name, TRAIN, (TRAIN, "runs/x", "--cell", "r8"), Resources(), nodes=nodes, processes=processes)
 
 
 def test_one_process_is_the_stage_itself() -> None:
-    assert element_argv(element(), command=("python3", "-m", "sftlib")) == [
-        "python3", "-m", "sftlib", "train", "runs/x", "--cell", "r8",
-    ]  # fmt: skip
+    assert launched_argv(STAGE) == STAGE
 
 
 def test_torchrun_understands_what_every_node_is_given() -> None:
     from torch.distributed.run import get_args_parser
 
     for node_rank in (0, 1):
-        argv = element_argv(
-            element(nodes=2, processes=4), node_rank=node_rank, rendezvous=Rendezvous("gpu7", 29871), command=("python3", "-m", "sftlib")
-        )  # fmt: skip
+        meeting = Rendezvous("gpu7", 29871)
+        argv = launched_argv(STAGE, nodes=2, processes=4, node_rank=node_rank, rendezvous=meeting)
         assert argv[:3] == ["python3", "-m", "sftlib.train.agent"]
         parsed = get_args_parser().parse_args(argv[3:])
         assert (parsed.nnodes, parsed.nproc_per_node, parsed.node_rank) == ("2", "4", node_rank)
@@ -41,7 +40,7 @@ def test_torchrun_understands_what_every_node_is_given() -> None:
 
 def test_several_nodes_without_a_rendezvous_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="rendezvous"):
-        element_argv(element(nodes=2, processes=4))
+        launched_argv(STAGE, nodes=2, processes=4)
 
 
 def test_an_element_takes_as_many_devices_as_it_has_processes(monkeypatch: pytest.MonkeyPatch) -> None:
