@@ -7,6 +7,10 @@ STAMP := $(VENV)/.installed
 export SFTLIB_CACHE ?= $(CURDIR)/.cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Source only, and its setup looks at torch: no build isolation. None of its kernels is built, so no compiler is needed.
+DEEPSPEED = DS_BUILD_OPS=0 $(if $(wildcard /dev/nvidiactl /dev/kfd),,DS_ACCELERATOR=cpu) \
+  $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation deepspeed
+
 .PHONY: install demo test check format lock posts bench-cpu bench-gpu cluster-demo chaos docs clean
 
 install: $(STAMP)
@@ -17,6 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel
+	@$(DEEPSPEED) || echo "DeepSpeed could not be installed: parallel.strategy zero1, zero2 and zero3 are not available" >&2
 	touch $@
 
 demo: install

@@ -171,11 +171,20 @@ def _naming_source(config: SFTConfig, source: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0][:300]
         revision = f" at revision {config.model.revision}" if config.model.revision else ""
-        offline = os.environ.get("HF_HUB_OFFLINE") == "1"
-        remedy = "stage it where there is internet (sft stage EXPERIMENT)" if offline else "check name and HF_TOKEN"
         raise InputError(
-            f"model.name_or_path = {config.model.name_or_path!r}{revision}: cannot be loaded from {source} ({first}): {remedy}"
+            f"model.name_or_path = {config.model.name_or_path!r}{revision}: cannot be loaded from {source} ({first}): "
+            f"{_remedy(source, str(error))}"
         ) from error
+
+
+def _remedy(source: str, said: str) -> str:
+    if "custom code" in said or "trust_remote_code" in said:
+        return "set model.trust_remote_code=true if you trust its authors with your rights"
+    if Path(source).is_dir():
+        return "a folder needs config.json, the weights (safetensors) and the tokenizer's files"
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return "stage it where there is internet (sft stage EXPERIMENT)"
+    return "check the name, and HF_TOKEN where the model asks for an account"
 
 
 def _hub_arguments(config: SFTConfig) -> dict[str, Any]:
