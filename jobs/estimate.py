@@ -15,7 +15,7 @@ from sftlib.config.cells import Cell
 from sftlib.config.estimate.compute import Work, expected_rate, flops, kind_of, share_of_linear
 from sftlib.config.estimate.devices import Device, device_named
 from sftlib.config.estimate.history import Measured, measured_rate
-from sftlib.config.estimate.lengths import Lengths, estimate_lengths
+from sftlib.config.estimate.lengths import Lengths, computed_share, estimate_lengths
 from sftlib.config.estimate.memory import Load, Memory, numbers_of, training_memory
 from sftlib.config.estimate.shape import ModelShape, find_shape
 from sftlib.config.steps import effective_batch
@@ -125,7 +125,7 @@ def _seconds(
         return None
     rate = history.rate if history else expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
     share = 1.0 if config.train.loss_on == "all" else lengths.mean_answer / lengths.mean
-    work = Work(tokens, tokens * share, lengths.mean)
+    work = Work(tokens * computed_share(config, lengths), tokens * share, lengths.mean)
     alone = flops(config, shape, work) / rate
     return alone / config.parallel.world_size / share_of_linear(config, shape, alone / max(1, tokens), lengths.mean)
 

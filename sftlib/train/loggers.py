@@ -31,7 +31,7 @@ class WandBCallback(SFTCallback):
         self.cell.loggers.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", self.config.name), name=run_name(self.config, self.cell),
-            id=_run_id(self.config, self.cell), resume="allow", dir=str(self.cell.loggers), mode=wandb_mode(),
+            id=_run_id(self.config, self.cell), resume="allow", dir=os.environ.get("WANDB_DIR", str(self.cell.loggers)), mode=wandb_mode(),
             config=self.config.to_dict(), settings=wandb.Settings(console="off", silent=True),
         )  # fmt: skip
 

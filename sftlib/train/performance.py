@@ -19,18 +19,20 @@ from sftlib.data.rows import Rows
 
 
 def performance(
-    config: SFTConfig, model_config: Any, rows: Rows, trained_tokens: float, seconds: float
+    config: SFTConfig, model_config: Any, rows: Rows, trained_tokens: float, seconds: float, computed: float
 ) -> dict[str, Any]:
-    """Of the steps since the last start: what a resumed training did before is in its own attempt."""
+    """Of the steps since the last start: what a resumed training did before is in its own attempt. `computed` is the
+    share of the records' tokens that was computed: less than one behind shared beginnings, more with padding."""
     ranks = config.parallel.world_size
     share = rows.supervised_tokens / max(1, rows.tokens)
     figures = {
         "device": _device_name(), "kind": kind_of(config), "processes": ranks, "seconds": round(seconds, 2),
-        "tokens": round(trained_tokens), "tokens_per_s": _rate(trained_tokens, seconds),
+        "tokens": round(trained_tokens),
+        "computed_tokens": round(trained_tokens * computed), "tokens_per_s": _rate(trained_tokens, seconds),
         "supervised_tokens_per_s": _rate(trained_tokens * share, seconds),
         "device_hours": round(seconds * ranks / 3600, 5), "peak_memory_gb": _peak_memory_gb(),
     }  # fmt: skip
-    return {**figures, **_arithmetic(config, model_config, rows, trained_tokens, share, seconds)}
+    return {**figures, **_arithmetic(config, model_config, rows, trained_tokens * computed, share / computed, seconds)}
 
 
 def _arithmetic(

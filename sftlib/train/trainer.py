@@ -206,7 +206,8 @@ class SFTTrainer:
 
     def _performance(self, trainer: SupervisedTrainer, rows: Rows) -> dict[str, Any]:
         model: Any = trainer.model
-        return performance(self.config, model.config, rows, trainer.trained_tokens, self.metering.stepping_s)
+        computed = self.batches.computed / self.batches.tokens
+        return performance(self.config, model.config, rows, trainer.trained_tokens, self.metering.stepping_s, computed)
 
     def _summarise(
         self,

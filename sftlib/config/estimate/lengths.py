@@ -19,6 +19,7 @@ class Lengths:
     mean: float
     longest: int
     mean_answer: float
+    shared: int = 0  # tokens that every prompt begins with
 
 
 def estimate_lengths(config: SFTConfig, records: Iterable[Any], data_format: str) -> Lengths | None:
@@ -28,7 +29,23 @@ def estimate_lengths(config: SFTConfig, records: Iterable[Any], data_format: str
         return None
     limit = config.train.max_length
     totals = [min(limit, asked + answer) for asked, answer in counted]
-    return Lengths(sum(totals) / len(totals), max(totals), sum(answer for _, answer in counted) / len(counted))
+    answers = sum(answer for _, answer in counted) / len(counted)
+    return Lengths(sum(totals) / len(totals), max(totals), answers, _shared(config, data_format))
+
+
+def _shared(config: SFTConfig, data_format: str) -> int:
+    """The system prompt, and the user template up to its first field."""
+    before = (config.prompt.user or "").partition("{")[0] if data_format == "labelled" else ""
+    return _tokens(len(config.prompt.system or "") + len(before))
+
+
+def computed_share(config: SFTConfig, lengths: Lengths) -> float:
+    """Of a record's tokens, how many are computed where the records of a step stand behind one copy of their beginning."""
+    train = config.train
+    if train.shared_prefix == "off" or train.layout == "padded":
+        return 1.0
+    records = train.batch_size * train.gradient_accumulation
+    return 1 - lengths.shared / lengths.mean * (1 - 1 / records)
 
 
 def _row(fields: dict[str, Any], config: SFTConfig, data_format: str) -> tuple[int, int]:
