@@ -22,11 +22,11 @@ COMMANDS = {
     "compare": "sftlib.report.compare.command",
     "stage": "sftlib.models.staging",
     "audit": "sftlib.data.audit.command",
+    "prompts": "sftlib.data.prompt_files.command",
     "convergence": "sftlib.report.convergence.command",
 }
 # Command -> what will fill it.
 PLANNED = {
-    "prompts": "prompt building",
     "data": "the token cache",
     "adapter": "adapter merge and push",
 }

@@ -142,6 +142,11 @@ def read_strategy(file: str | None, name: str | None) -> dict[str, Any]:
     return strategies[name]
 
 
+def strategy_names(file: Path) -> list[str]:
+    """The strategies of a file, in its order."""
+    return list(_read_strategies(file))
+
+
 def _read_strategies(file: Path) -> dict[str, Any]:
     key = "prompt.strategy_file"
     try:

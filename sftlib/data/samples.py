@@ -14,7 +14,7 @@ from sftlib.config.inputs import Split, sample_ids
 from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
 from sftlib.data.formatting import formatted
-from sftlib.errors import InputError
+from sftlib.errors import DataError, InputError
 
 Message = dict[str, Any]
 
@@ -126,14 +126,19 @@ def _fill(template: str, record: Record, config: SFTConfig) -> str:
     """Put the record's fields in a user template. Only `{name}` is replaced: JSON examples need no doubled braces."""
     values = {"text": record.fields.get(config.data.text_column, ""), **record.fields}
     if config.data.group_columns:
-        values.setdefault("target_group", record.fields.get(config.data.group_columns[0], ""))
+        values.setdefault("target_group", record.fields.get(config.data.group_columns[0]))
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in values:
             have = ", ".join(sorted(map(str, values)))
             raise InputError(f"prompt.user has {{{name}}}, but {record.place} has no such field; there are: {have}")
-        return str(values[name])
+        if values[name] is None or values[name] == []:
+            raise DataError(
+                f"{record.place}: field {name!r} is {values[name]!r}, and prompt.user has {{{name}}}: fill it, filter such "
+                f"records (data.*.where), or take a prompt without it"
+            )
+        return ", ".join(map(str, values[name])) if isinstance(values[name], list) else str(values[name])
 
     return _PLACEHOLDER.sub(value, template)
 

@@ -12,7 +12,7 @@ from typing import Any
 from sftlib.artifacts.records import Record, read_records
 from sftlib.config.cells import Cell
 from sftlib.config.data import Source
-from sftlib.config.inputs import SPLITS, Split, detect_format, read_split
+from sftlib.config.inputs import Split, detect_format, named_splits, read_split
 from sftlib.config.load import load_experiment, parse
 from sftlib.config.problems import ConfigError
 from sftlib.config.references import get_key, resolve, with_key
@@ -107,7 +107,7 @@ def _view_key(config: SFTConfig) -> Any:
 
 def read_parts(named: SFTConfig, config: SFTConfig) -> dict[str, Part]:
     """Every split that `named` names, with samples as `config` (of one view) makes them."""
-    return {name: read_part(config, name) for name in SPLITS if getattr(named.data, name) is not None}
+    return {name: read_part(config, name) for name in named_splits(named)}
 
 
 def read_part(config: SFTConfig, name: str) -> Part:
@@ -138,8 +138,8 @@ def _read(config: SFTConfig, name: str) -> tuple[Split, list[tuple[str, str, str
 
 
 def _read_leniently(config: SFTConfig, name: str, why: DataError) -> tuple[Split, list[tuple[str, str, str]]]:
-    source: Source = getattr(config.data, name)
-    if not source.path:
+    source: Source | None = getattr(config.data, name)
+    if source is None or not source.path:  # a part of train: its faults are shown there
         raise why
     records = list(read_records(Path(source.path)))  # a file that is broken as a whole raises once more
     records = [r for r in records if all(r.fields.get(key) == value for key, value in source.where.items())]

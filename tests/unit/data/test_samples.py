@@ -41,7 +41,7 @@ def test_formats_are_recognised_by_their_fields(tmp_path: Path) -> None:
 def test_labelled_records_have_gold_groups_and_prompt(tmp_path: Path) -> None:
     values = {**LABELLED, "prompt": {"system": "s", "user": 'About {target_group}: {text} {"a": 1}'}}
     (sample,) = samples(tmp_path, [{"text": "x {label} {{y}}", "label": "hate", "group": ["a", "b"]}], values)
-    assert sample.messages[1]["content"] == "About ['a', 'b']: x {label} {{y}} {\"a\": 1}"
+    assert sample.messages[1]["content"] == 'About a, b: x {label} {{y}} {"a": 1}'
     assert (sample.gold, sample.target, sample.groups) == ("hate", "hate", {"group": ["a", "b"]})
 
 
