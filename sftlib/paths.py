@@ -132,6 +132,11 @@ class CellPaths:
     def shard_manifest(self, index: int, count: int) -> Path:
         return self.shard(index, count).with_suffix(".json")
 
+    @property
+    def decision(self) -> Path:
+        """Calibration and threshold, fitted on validation."""
+        return self.root / "decision.json"
+
 
 @dataclass(frozen=True)
 class ReportPaths:

@@ -52,4 +52,9 @@ class ReportSection(Section):
     )
     small_group: int = knob(30, "groups with fewer positives or negatives are flagged", ge=1)
     calibration_bins: int = knob(10, "bins of ECE and of the reliability diagram", ge=2)
+    hybrid_weight: float | None = knob(
+        None,
+        "also give weight × F1 + (1 - weight) × (1 - equalized odds difference of the first group column); 0.7 is usual",
+        ge=0, le=1,
+    )  # fmt: skip
     metrics_columns: Literal["sftlib", "record"] = knob("sftlib", "column names of the CSV files")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sftlib.config.tree import SFTConfig
+from sftlib.metrics.fairness import hybrid_score
 from sftlib.metrics.formulas import Array
 from sftlib.metrics.trivial import trivial_baselines
 from sftlib.report.combine import CellStatistics
@@ -22,7 +23,10 @@ MOST_INTERVALS = 200  # bootstraps of one grouping; with more groups only rates 
 def cell_figures(config: SFTConfig, statistics: CellStatistics, scheme: Scheme) -> dict[str, Any]:
     """Everything that follows from a cell's answers."""
     if statistics.tally:
-        return _label_figures(config, statistics.tally, statistics.scores, scheme)
+        figures = _label_figures(config, statistics.tally, statistics.scores, scheme)
+        if config.report.hybrid_weight is not None:
+            figures["hybrid"] = _hybrid(figures, config.report.hybrid_weight)
+        return {**figures, "decisions": [entry.figures(scheme) for entry in statistics.decisions] or None}
     return _text_figures(config, statistics, scheme)
 
 
@@ -48,6 +52,16 @@ def _label_figures(config: SFTConfig, tally: Tally, scores: ScoreTally | None, s
         "unlabelled": tally.unlabelled,
         "tokens": {"prompt": tally.prompt_tokens, "new": tally.new_tokens},
     }
+
+
+def _hybrid(figures: dict[str, Any], weight: float) -> dict[str, Any] | None:
+    """F1 and fairness in one number, for who wants to compare with such a ranking; never the verdict. The bias score is 1
+    minus the equalized odds difference of the first grouping."""
+    column = next(iter(figures["disparities"]), None)
+    gap = figures["disparities"][column]["equalized_odds_difference"] if column else None
+    bias = None if gap is None else 1 - gap
+    score = hybrid_score(figures["overall"].get("f1"), bias, weight)
+    return {"weight": weight, "column": column, "bias_score": bias, "score": score}
 
 
 def confusion_figures(matrix: Array, scheme: Scheme) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sftlib.report.ahead import ahead, open_pool
 from sftlib.report.answer_store import AnswerStore
 from sftlib.report.contents import ShardFaultError, check_content, load_shard
 from sftlib.report.coverage import CellCoverage
+from sftlib.report.decisions import Decision, DecisionTally, decisions_of
 from sftlib.report.findings import Finding
 from sftlib.report.identity import SampleIds
 from sftlib.report.merged import predictions_writer
@@ -39,6 +40,7 @@ class CellStatistics:
     scores: ScoreTally | None = None
     texts: TextTally | None = None
     group_rows: GroupRows = field(default_factory=dict)
+    decisions: list[DecisionTally] = field(default_factory=list)
 
     @property
     def unparsed(self) -> int:
@@ -46,7 +48,7 @@ class CellStatistics:
         return part.unparsed if part else 0
 
     def add(self, codes: Codes, batch: pa.RecordBatch) -> None:
-        for part in (self.tally, self.scores):
+        for part in (self.tally, self.scores, *self.decisions):
             if part:
                 part.add(codes)
         if self.texts:
@@ -72,7 +74,8 @@ def combine(
     groups: dict[str, Vocabulary] = {}
     for cell in run.cells:  # unknown labels belong to a cell, so each has vocabularies of its own, but for groups
         words = Vocabularies(Vocabulary(scheme.labels), scheme.base_columns, dict(scheme.crossings), groups=groups)
-        combined.cells[cell.id] = statistics_of(scheme, words, run.test_count)
+        decisions = decisions_of(run, cell.id) if scheme.is_binary else []
+        combined.cells[cell.id] = statistics_of(scheme, words, run.test_count, decisions)
     ids, seen = SampleIds(run.test_count), set[int]()
     num_bytes = sum(cell.num_bytes for cell in coverage.values())
     with predictions_writer(target, scheme.base_columns, num_bytes) as append, open_pool() as pool:
@@ -138,11 +141,13 @@ def _in_order(run: Run, coverage: Mapping[str, CellCoverage]) -> Iterator[tuple[
             yield cell.id, index
 
 
-def statistics_of(scheme: Scheme, words: Vocabularies, rows: int) -> CellStatistics:
+def statistics_of(
+    scheme: Scheme, words: Vocabularies, rows: int, decisions: Sequence[Decision] = ()
+) -> CellStatistics:  # fmt: skip
     """Nothing yet, in the form that the task asks for; `rows` decides whether scores are kept one by one."""
     if not scheme.has_labels:
         return CellStatistics(words, texts=TextTally(words))
     scores = None
     if scheme.positive:
         scores = ScoreTally(words, scheme.positive_code, rows, scheme.calibration_bins)
-    return CellStatistics(words, Tally(words), scores)
+    return CellStatistics(words, Tally(words), scores, decisions=[DecisionTally(words, entry) for entry in decisions])

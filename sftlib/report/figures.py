@@ -15,6 +15,7 @@ from sftlib.report.coverage import CellCoverage, run_fingerprint
 from sftlib.report.findings import NOTE, Finding, rerun_command
 from sftlib.report.scheme import Scheme
 from sftlib.report.sentences import verdicts
+from sftlib.report.sweep_figures import sweep_figures
 from sftlib.report.training import training_figures, training_finding
 
 SCHEMA_VERSION = 1
@@ -29,6 +30,7 @@ def run_figures(run: Run, coverage: Mapping[str, CellCoverage], combined: Combin
         }
         for cell in run.cells
     }  # fmt: skip
+    sweep = sweep_figures(cells, scheme.headline)
     comparisons, findings = compare_run(run, coverage, combined, scheme, cells)
     found = [
         *(finding for cell in coverage.values() for finding in cell.findings),
@@ -39,10 +41,11 @@ def run_figures(run: Run, coverage: Mapping[str, CellCoverage], combined: Combin
         "schema_version": SCHEMA_VERSION,
         "complete": not any(finding.is_fault for finding in found),
         "run": _about(run, coverage, scheme),
-        "verdicts": verdicts(cells, comparisons, scheme.headline, run.config.report.confidence),
+        "verdicts": verdicts(cells, comparisons, scheme.headline, run.config.report.confidence, sweep),
         "coverage": _coverage(run, coverage, combined, found),
         "cells": cells,
         "comparisons": comparisons,
+        "sweep": sweep,
     }
 
 

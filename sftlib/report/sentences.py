@@ -11,13 +11,17 @@ _NAMES = {"f1": "F1", "macro_f1": "macro-F1"}
 _RATES = {"fpr": "FPR", "fnr": "FNR"}
 
 
-def verdicts(cells: dict[str, Any], comparisons: list[dict[str, Any]], headline: str, confidence: float) -> list[dict]:
+def verdicts(
+    cells: dict[str, Any], comparisons: list[dict[str, Any]], headline: str, confidence: float,
+    sweep: dict[str, Any] | None = None,
+) -> list[dict]:  # fmt: skip
     """Comparisons first, then what would make them worthless, then for whom a cell is worse."""
     found = [
         {"kind": entry["kind"], "cell": entry["a"], "tone": _tone(entry, headline), "sentence": entry["verdict"]}
         for entry in comparisons
         if entry["kind"] in ("baseline", "pair")
     ]
+    found += _best(cells, comparisons, headline) + _seeds(sweep, headline)
     for name, cell in cells.items():
         found += _trivial(name, cell, headline)
     for name, cell in cells.items():
@@ -31,6 +35,46 @@ def _tone(entry: dict[str, Any], headline: str) -> str:
     if headline not in entry["metrics"] or not is_significant(entry, headline):
         return "neutral"
     return "good" if entry["metrics"][headline]["difference"] > 0 else "bad"
+
+
+def _best(cells: dict[str, Any], comparisons: list[dict[str, Any]], headline: str) -> list[dict]:
+    """Of many cells one is always the best: said with how many of the others it is told apart from."""
+    scores = {
+        name: cell["overall"][headline]
+        for name, cell in cells.items()
+        if not cell["is_baseline"] and cell["overall"].get(headline) is not None
+    }
+    if len(scores) < 2:
+        return []
+    best, title = max(scores, key=lambda name: scores[name]), _NAMES.get(headline, headline)
+    against = [entry for entry in comparisons if entry["kind"] == "cells" and best in (entry["a"], entry["b"])]
+    told = sum(is_significant(entry, headline) for entry in against)
+    if not against:
+        return []
+    if told == len(against):
+        outcome = "it is better than each of the others beyond chance"
+    elif not told:
+        outcome = "that is within noise of every other one: choosing it for its score would be choosing by chance"
+    else:
+        outcome = f"beyond chance it is better than {told} of the {len(against)} others, and no more"
+    sentence = (
+        f"Of {len(scores)} trained cells {best} has the highest {title}, {scores[best]:.3f}; {outcome} "
+        f"(corrected for {against[0]['tried']} comparisons)."
+    )
+    return [{"kind": "best", "cell": best, "sentence": sentence}]
+
+
+def _seeds(sweep: dict[str, Any] | None, headline: str) -> list[dict]:
+    """How far a score moves by the seed alone."""
+    spread = sweep["seed_spread"][headline] if sweep else {"sd": None}
+    if spread["sd"] is None:
+        return []
+    title, reach = _NAMES.get(headline, headline), 1.96 * 2**0.5 * spread["sd"]
+    sentence = (
+        f"Trained again with another seed {title} moves by {spread['sd']:.3f} (standard deviation over {spread['settings']} "
+        f"settings); a difference between two cells of less than {reach:.3f} is what a seed may make."
+    )
+    return [{"kind": "seeds", "cell": None, "sentence": sentence}]
 
 
 def _trivial(name: str, cell: dict[str, Any], headline: str) -> list[dict]:

@@ -41,7 +41,8 @@ def _scopes(name: str, cell: dict[str, Any]) -> Iterator[Row]:
         return about | _plain(figures)
 
     scores = {key: value for key, value in _plain(cell["scores"] or {}).items() if key not in ("n", "positive")}
-    yield row("overall", "", "", "", cell["overall"]) | scores
+    hybrid = {"hybrid_score": cell["hybrid"]["score"]} if cell.get("hybrid") else {}
+    yield row("overall", "", "", "", cell["overall"]) | scores | hybrid
     for column, groups in cell["groups"].items():
         for value, figures in groups.items():
             yield row("group", column, value, "", figures)

@@ -96,7 +96,7 @@ def _request(arguments: argparse.Namespace, settings: Any, scheme: Scheme | None
         arguments.label, arguments.prediction, arguments.id, tuple(dict.fromkeys(arguments.group)), arguments.score,
         arguments.raw, arguments.reason, arguments.source, arguments.original_label, arguments.positive,
         tuple(arguments.labels), read_aliases(arguments.alias) if arguments.alias else {}, arguments.separator,
-        arguments.json_key, settings,
+        arguments.json_key, report=settings,
     )  # fmt: skip
     if place and arguments.prediction_b:
         request = replace(request, prediction=arguments.prediction_b)

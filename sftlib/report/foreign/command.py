@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("files", type=Path, nargs="*", metavar="FILE", help="CSV, TSV, Parquet or JSONL files, or folders of them")
     add_columns(parser, is_label_needed=True)
     add_judgement(parser)
+    add("--threshold", type=float, metavar="T", help="also judge the scores cut here (positive: score >= T)")
+    add("--validation", type=Path, metavar="FILE", help="fit the threshold on this table, which has the same columns")
+    add(
+        "--objective", choices=("f1", "youden"), default="f1", help="what the fitted threshold is best for (default f1)"
+    )
     add(
         "--out", type=Path, metavar="DIR", help="folder for metrics.json, CSV files, text, page and predictions.parquet"
     )
@@ -67,6 +72,7 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
     add("--confidence", type=float, default=0.95, help="level of all intervals (default 0.95)")
     add("--bootstrap", type=int, default=10_000, help="replicates (default 10000)")
     add("--seed", type=int, default=0, help="of bootstrap and permutation (default 0)")
+    add("--hybrid-weight", type=float, metavar="W", help="also give W × F1 + (1 - W) × (1 - equalized odds difference)")
     add("--columns", choices=("sftlib", "record"), default="sftlib", help="column names of the CSV files")
 
 
@@ -103,7 +109,7 @@ def request_of(arguments: argparse.Namespace) -> tuple[list[Path], Any]:
     return files, Request(
         arguments.label, arguments.prediction, arguments.id, tuple(groups), arguments.score, arguments.raw,
         arguments.reason, arguments.source, arguments.original_label, arguments.positive, tuple(arguments.labels),
-        aliases, arguments.separator, arguments.json_key, report_settings(arguments),
+        aliases, arguments.separator, arguments.json_key, arguments.threshold, arguments.validation, arguments.objective, report_settings(arguments),
     )  # fmt: skip
 
 
@@ -117,6 +123,7 @@ def report_settings(arguments: argparse.Namespace) -> ReportSection:
         return ReportSection(
             confidence=arguments.confidence, bootstrap=arguments.bootstrap, seed=arguments.seed,
             reference_group=arguments.reference_group, metrics_columns=arguments.columns,
+            hybrid_weight=arguments.hybrid_weight,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]

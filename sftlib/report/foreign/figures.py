@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import sftlib
@@ -31,7 +32,7 @@ def foreign_figures(judged: Judged, request: Request) -> tuple[dict[str, Any], A
     found = [*judged.findings, *answer_notes(judged.config, cells)]
     asked = {name: value for name, value in vars(request).items() if name != "report"}
     settings = {
-        **{k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()},
+        **{key: _plain(value) for key, value in asked.items()},
         "report": request.report.model_dump(),
     }
     fingerprint = sha256_value([list(digests.values()), settings])
@@ -46,6 +47,10 @@ def foreign_figures(judged: Judged, request: Request) -> tuple[dict[str, Any], A
     }
     receipt = {"sftlib": sftlib.__version__, "Python": platform.python_version(), **digests}
     return metrics, Attachments(receipt, settings)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
 
 
 def _about(judged: Judged, request: Request, digests: dict[str, str], fingerprint: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +14,13 @@ import pyarrow as pa
 
 from sftlib.config.tree import SFTConfig
 from sftlib.data.parsing import parse_label
-from sftlib.errors import DataError
+from sftlib.errors import DataError, InputError
 from sftlib.metrics.formulas import Array
+from sftlib.metrics.thresholds import fit_threshold
 from sftlib.report.ahead import ahead, open_pool
 from sftlib.report.arrow import array_of
 from sftlib.report.combine import CellStatistics, statistics_of
+from sftlib.report.decisions import HALF, Decision
 from sftlib.report.findings import NOTE, Finding
 from sftlib.report.foreign.columns import (
     Reader,
@@ -92,12 +94,40 @@ def judge(paths: Sequence[Path], request: Request, predictions: Path | None) -> 
     words = Vocabularies(
         Vocabulary(table.scheme.labels), table.scheme.base_columns, dict(table.scheme.crossings)
     )  # fmt: skip
-    statistics, rows = statistics_of(table.scheme, words, table.survey.rows), table.survey.rows
+    rows = table.survey.rows
+    statistics = statistics_of(table.scheme, words, rows, _decisions(table))
     judged = Judged(table.sources[0].path.stem, table.sources, table.config, table.scheme, statistics, rows, [])
     if table.note:
         judged.findings.append(Finding(NOTE, None, table.note))
     _read_all(judged, table, predictions)
     return judged
+
+
+def _decisions(table: Table) -> list[Decision]:
+    """One half, and the threshold that was given or is fitted on validation."""
+    request = table.request
+    if request.threshold is None and request.validation is None:
+        return []
+    if request.score is None or not table.scheme.is_binary:
+        raise InputError("a threshold cuts the scores of two labels: name their column with --score")
+    if request.validation is None:
+        assert request.threshold is not None
+        return [Decision(HALF), Decision(request.threshold, "given")]
+    return [Decision(HALF), _fit(table, request.validation)]
+
+
+def _fit(table: Table, path: Path) -> Decision:
+    """The best threshold on another table with the same columns."""
+    request = replace(table.request, validation=None, threshold=None, labels=table.scheme.labels)
+    words = Vocabularies(Vocabulary(table.scheme.labels), ())
+    other = open_table([path], request)
+    codes = [encode(batch, words) for call in part_calls(other, other.sources, False) for batch in call().batches]
+    gold, score = (np.concatenate([getattr(part, name) for part in codes]) for name in ("gold", "score"))
+    known = (gold < len(table.scheme.labels)) & (score >= 0) & (score <= 1)
+    found = fit_threshold(gold[known], score[known], request.objective)
+    if found.threshold is None:
+        raise DataError(f"--validation {path}: no threshold can be fitted: it needs records of both labels with scores")
+    return Decision(found.threshold, request.objective, int(known.sum()))
 
 
 def open_table(paths: Sequence[Path], request: Request) -> Table:

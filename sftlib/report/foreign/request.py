@@ -38,6 +38,9 @@ class Request:
     aliases: dict[str, list[str]] = field(default_factory=dict)
     separator: str | None = None
     json_key: str = "classification"
+    threshold: float | None = None  # on the score
+    validation: Path | None = None  # a table like the others, on which a threshold is fitted
+    objective: str = "f1"
     report: ReportSection = field(default_factory=ReportSection)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from sftlib.report.page.decided import decided_table
 from sftlib.report.page.markup import Head, cell_name, colour, named, section, table
 from sftlib.report.page.numbers import Numbers, rate, whole
 
@@ -23,6 +24,7 @@ def calibration_section(numbers: Numbers) -> str:
         lead,
         f'<div class="diagrams">{pictures}</div>',
         _metrics(numbers, cells),
+        decided_table(numbers),
         _bias(numbers, cells),
     )
 

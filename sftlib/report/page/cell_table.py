@@ -74,15 +74,18 @@ def _further(numbers: Numbers) -> str:
         if numbers.cells
         else []
     )
+    hybrid = any(numbers.get("cells", cell, "hybrid") for cell in numbers.cells)
     heads = [
         Head("Cell", is_text=True),
         *(title_of(key) for key in known),
+        *([Head("Hybrid", "weight × F1 + (1 - weight) × (1 - equalized odds difference)")] if hybrid else []),
         Head("Training loss", "mean over the training"),
         Head("Tokens/s", "real tokens, no padding"),
     ]
     rows = [
         [
             cell_name(numbers, cell), *(numbers.show("cells", cell, "overall", key) for key in known),
+            *([numbers.show("cells", cell, "hybrid", "score")] if hybrid else []),
             numbers.show("cells", cell, "training", "train_loss"), numbers.show("cells", cell, "training", "tokens_per_s", form=whole),
         ]
         for cell in numbers.cells

@@ -21,6 +21,7 @@ from sftlib.report.page.receipt import receipt_section
 from sftlib.report.page.script import SCRIPT
 from sftlib.report.page.strata import strata_section
 from sftlib.report.page.style import STYLE
+from sftlib.report.page.sweep import sweep_section
 from sftlib.report.page.versus import versus_section
 
 
@@ -28,7 +29,7 @@ def page_html(metrics: dict[str, Any], attached: Attachments) -> str:
     """Nothing is fetched: the policy in the head forbids it, and a test looks."""
     numbers = Numbers(metrics)
     sections = [
-        cells_section(numbers), groups_section(numbers), confusion_section(numbers), strata_section(numbers),
+        cells_section(numbers), sweep_section(numbers), groups_section(numbers), confusion_section(numbers), strata_section(numbers),
         gaps_section(numbers), versus_section(numbers), calibration_section(numbers), curves_section(numbers, attached.curves),
         audit_section(attached.audit), answers_section(numbers), receipt_section(numbers, attached),
     ]  # fmt: skip

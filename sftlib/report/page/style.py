@@ -134,6 +134,7 @@ figcaption b { color: var(--ink); font-weight: 620; }
 .plot { display: block; width: 100%; height: auto; }
 .plot text { fill: var(--soft); font-size: 11.5px; }
 .plot circle { fill: var(--c); fill-opacity: .55; stroke: var(--c); }
+.plot .mean { stroke: var(--ink); stroke-width: 2; opacity: .7; }
 .path { fill: none; stroke: var(--c); stroke-width: 1.8; stroke-linejoin: round; }
 .ideal { stroke: var(--soft); stroke-dasharray: 4 4; opacity: .7; }
 
