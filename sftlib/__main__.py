@@ -21,13 +21,13 @@ COMMANDS = {
     "evaluate": "sftlib.report.foreign.command",
     "compare": "sftlib.report.compare.command",
     "stage": "sftlib.models.staging",
+    "data": "sftlib.data.command",
     "audit": "sftlib.data.audit.command",
     "prompts": "sftlib.data.prompt_files.command",
     "convergence": "sftlib.report.convergence.command",
 }
 # Command -> what will fill it.
 PLANNED = {
-    "data": "the token cache",
     "adapter": "adapter merge and push",
 }
 
