@@ -12,7 +12,6 @@ _COMMANDS = dict.fromkeys(("logs", "cancel", "container", "rerun --verify"), _SL
 
 # Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
 _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
-    "data.streaming": (_DATA, lambda c: c.data.streaming),
     "train.backend unsloth": (_TRAIN, lambda c: c.train.backend != "trl"),
     "train.save_merged_model": (_TRAIN, lambda c: c.train.save_merged_model),
     "predict.engine vllm": (_PREDICT, lambda c: c.predict.engine != "transformers"),

@@ -22,7 +22,7 @@ from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DataError
 
-__all__ = ["SPLITS", "Split", "detect_format", "label_of", "named_splits", "read_split", "sample_ids", "split_digest", "stream_split"]  # fmt: skip
+__all__ = ["SPLITS", "Split", "detect_format", "label_of", "named_splits", "read_split", "sample_ids", "split_digest", "stream_split", "training_splits"]  # fmt: skip
 
 SPLITS = ("train", "validation", "test")
 _ID_FIELDS = ("sample_id", "original_id", "id")
@@ -183,6 +183,11 @@ class _Reading:
         for column in sorted(self._unseen):
             assert self._first is not None
             require(self._first, column, self.format)
+
+
+def training_splits(config: SFTConfig) -> list[str]:
+    """The splits that a training reads."""
+    return [name for name in named_splits(config) if name != "test"]
 
 
 def split_digest(config: SFTConfig, name: str) -> str:

@@ -3,6 +3,7 @@ with their number."""
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -23,7 +24,8 @@ import numpy.typing as npt
 from sftlib.artifacts.tokencache import ArrayFile
 from sftlib.config.inputs import Split
 from sftlib.data.overlong import Overlong, cut_prompt
-from sftlib.data.rendering import IGNORED, Renderer, TrainingRow
+from sftlib.data.rendering import Renderer, TrainingRow
+from sftlib.data.rows import Rows
 from sftlib.data.samples import Sample, samples_of
 from sftlib.errors import DataError, SftError
 from sftlib.paths import TokenPaths
@@ -38,9 +40,7 @@ class Block:
     """Rows of one part of the records."""
 
     records: int
-    ids: npt.NDArray[np.int32]
-    supervised: npt.NDArray[np.bool_]
-    lengths: npt.NDArray[np.int64]
+    rows: Rows
     overlong: Overlong
     dropped: dict[str, int]
 
@@ -63,25 +63,24 @@ def render_block(renderer: Renderer, part: Split) -> Block:
     config, overlong = renderer.config, Overlong()
     limit, policy = config.train.max_length, config.train.overlong
     samples = samples_of(part, config)
-    rows: list[TrainingRow] = []
+    kept: list[tuple[Sample, TrainingRow]] = []
     for sample, row in zip(samples, renderer.rows(samples), strict=True):
-        _check_supervised(sample, row)
         if len(row.ids) > limit:
             overlong.add(sample, len(row.ids), config)
-            if policy == "truncate_prompt":
-                row = cut_prompt(renderer, sample, row, limit)
-                _check_supervised(sample, row)
-            else:
+            if policy != "truncate_prompt":
                 continue
-        rows.append(row)
-    lengths = np.fromiter((len(row.ids) for row in rows), np.int64, len(rows))
-    ids = np.fromiter(chain.from_iterable(row.ids for row in rows), np.int32)
-    labels = np.fromiter(chain.from_iterable(row.labels for row in rows), np.int32)
-    return Block(len(part), ids, labels != IGNORED, lengths, overlong, part.dropped)
+            row = cut_prompt(renderer, sample, row, limit)
+        kept.append((sample, row))
+    rows = Rows.of([row for _, row in kept])
+    _check_supervised(kept, rows)
+    return Block(len(part), rows, overlong, part.dropped)
 
 
-def _check_supervised(sample: Sample, row: TrainingRow) -> None:
-    if all(label == IGNORED for label in row.labels):
+def _check_supervised(kept: list[tuple[Sample, TrainingRow]], rows: Rows) -> None:
+    """A row without a supervised token would be read, computed and learnt nothing from."""
+    counts = np.diff(np.concatenate(([0], np.cumsum(rows.supervised)))[rows.offsets])
+    for index in np.flatnonzero(counts == 0):
+        sample, row = kept[index]
         raise DataError(f"sample {sample.id}: none of its {len(row.ids)} tokens is supervised: nothing can be learnt")
 
 
@@ -92,7 +91,7 @@ def write_rows(
     config, totals = renderer.config, Totals()
     with _Arrays(folder) as arrays:
         for block in _blocks(renderer, parts):
-            arrays.append(block)
+            arrays.append(block.rows)
             _count(totals, block)
             tick(totals.records)
     long, limit = totals.overlong, config.train.max_length
@@ -107,10 +106,10 @@ def write_rows(
 
 def _count(totals: Totals, block: Block) -> None:
     totals.records += block.records
-    totals.rows += len(block.lengths)
-    totals.tokens += len(block.ids)
-    totals.supervised_tokens += int(np.count_nonzero(block.supervised))
-    totals.longest = max(totals.longest, int(block.lengths.max(initial=0)))
+    totals.rows += len(block.rows)
+    totals.tokens += block.rows.tokens
+    totals.supervised_tokens += block.rows.supervised_tokens
+    totals.longest = max(totals.longest, int(block.rows.lengths.max(initial=0)))
     totals.dropped.update(block.dropped)
     totals.overlong.merge(block.overlong)
 
@@ -131,11 +130,11 @@ class _Arrays:
         for stream in self._streams.values():
             stream.close()
 
-    def append(self, block: Block) -> None:
-        self._write(self._folder.ids, block.ids)
-        self._write(self._folder.supervised, block.supervised)
-        self._write(self._folder.offsets, self._end + np.cumsum(block.lengths))
-        self._end += len(block.ids)
+    def append(self, rows: Rows) -> None:
+        self._write(self._folder.ids, rows.ids)
+        self._write(self._folder.supervised, rows.supervised)
+        self._write(self._folder.offsets, self._end + rows.offsets[1:])
+        self._end += rows.tokens
 
     def _write(self, path: Any, values: npt.NDArray[Any]) -> None:
         data = values.tobytes()
@@ -183,6 +182,7 @@ def _start_worker(renderer: Renderer, builder: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     os.environ["OMP_NUM_THREADS"] = "1"
     _RENDERER = renderer
+    gc.freeze()  # what the libraries hold is not looked through again and again: a quarter of the time
     threading.Thread(target=_end_with, args=(builder,), daemon=True).start()
 
 

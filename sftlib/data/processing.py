@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import sftlib
 from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_value
 from sftlib.artifacts.progress import say
+from sftlib.artifacts.ranks import local_rank
 from sftlib.artifacts.tokencache import Entry, building, find_entry, write_header
 from sftlib.config.inputs import Split, split_digest, stream_split
 from sftlib.config.tree import SFTConfig
@@ -52,22 +52,28 @@ class SFTDatasetProcessor:
         if not self.config.data.cache:
             return self._uncached(name, parts, tick)
         key_parts = self.key_parts(split)
-        key = sha256_value(key_parts)[:32]
+        key = _key(key_parts)
         if (found := find_entry(key)) is None:
             found = self._built(key, key_parts, name, parts, tick)
         folder, entry = found
         return Rows.mapped(folder, entry.dropped)
 
+    def key(self, split: Split | str) -> str:
+        """The name of the split's entry in the token cache."""
+        return _key(self.key_parts(split))
+
     def key_parts(self, split: Split | str) -> dict[str, Any]:
         """All that a row depends on. No record is read for it when the split is given by name."""
-        config = self.config
+        config, template = self.config, self.renderer.template
         digest = split_digest(config, split) if isinstance(split, str) else _records_digest(split)
         return {
             "split": split if isinstance(split, str) else split.name,
             "data": digest,
             "data_settings": sha256_value(_data_settings(config)),
             "formatting_func": _source_digest(config.data.formatting_func),
-            "rendering": self.renderer.fingerprint(),  # template and its variables, prompt texts, task
+            "template": sha256_value([template.source, template.date, template.arguments]),
+            "prompt": sha256_value([config.prompt.system, config.prompt.user]),
+            "task": sha256_value(config.task.model_dump(mode="json")),
             "tokenizer": tokenizer_digest(self.renderer.tokenizer),
             "train": {name: getattr(config.train, name) for name in ("loss_on", "max_length", "overlong")},
             "code": code_digest(),
@@ -86,7 +92,7 @@ class SFTDatasetProcessor:
         self, key: str, key_parts: dict[str, Any], name: str, parts: Iterator[Split], tick: Tick
     ) -> tuple[TokenPaths, Entry]:
         """Build the entry, or wait where another process of this node does."""
-        if os.environ.get("LOCAL_RANK", "0") != "0":
+        if local_rank() != 0:  # rank 0 has gone first; on a node with a cache of its own, its first process builds
             return _wait_for(key)
         started = time.time()
         with building(key) as folder:
@@ -125,6 +131,10 @@ class SFTDatasetProcessor:
         rows = Rows.mapped(folder, entry.dropped)
         weakref.finalize(rows, shutil.rmtree, folder.root, ignore_errors=True)
         return rows
+
+
+def _key(parts: dict[str, Any]) -> str:
+    return sha256_value(parts)[:32]
 
 
 def _wait_for(key: str) -> tuple[TokenPaths, Entry]:

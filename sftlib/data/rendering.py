@@ -6,7 +6,6 @@ it renders travels with the adapter and with each shard. Labels come from struct
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -235,5 +234,5 @@ def _begins_texts(tokenizer: Any) -> bool:
 def tokenizer_digest(tokenizer: Any) -> str:
     """The hash of vocabulary, merges and special tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    value = json.loads(backend.to_str()) if backend is not None else sorted(tokenizer.get_vocab().items())
+    value = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
     return sha256_value([value, tokenizer.eos_token, tokenizer.bos_token])

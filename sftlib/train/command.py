@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from sftlib.artifacts.ranks import is_launched, is_main
+from sftlib.config.inputs import training_splits
 from sftlib.config.launch import torchrun_argv
 from sftlib.config.load import load_experiment
 from sftlib.config.rundir import Run, open_run, open_target, read_json
@@ -96,7 +97,7 @@ def _train(target: Run, cell: str, request: StopRequest) -> None:
     check_world(config)
     if not as_main_says(bool(is_main() and target.why_untrained(cell, deep=True))):
         return
-    target.check_inputs(config, [name for name in target.inputs if name != "test"])
+    target.check_inputs(config, training_splits(config))
     from sftlib.train.trainer import SFTTrainer
 
     with open_progress(target.paths, "train", cell, 0, "steps") as progress:

@@ -18,7 +18,7 @@ from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import Progress, ProgressFile, say
 from sftlib.artifacts.ranks import is_main
 from sftlib.artifacts.receipt import stage_receipt
-from sftlib.config.inputs import Split, named_splits
+from sftlib.config.inputs import Split, training_splits
 from sftlib.config.steps import steps_in_words
 from sftlib.config.tree import SFTConfig
 from sftlib.data.processing import SFTDatasetProcessor
@@ -113,8 +113,7 @@ class SFTTrainer:
         return model
 
     def _prepare_datasets(self) -> tuple[Rows, Rows | None]:
-        named = [name for name in named_splits(self.config) if name != "test"]
-        splits: dict[str, Split | str] = {**(self.splits or dict(zip(named, named, strict=True)))}
+        splits: dict[str, Split | str] = {**(self.splits or {name: name for name in training_splits(self.config)})}
         rows = self.processor.rows(splits["train"])
         validation = self.processor.rows(splits["validation"]) if "validation" in splits else None
         say(f"train: {len(rows)} records, {rows.tokens} tokens, {rows.supervised_tokens} supervised")
