@@ -80,9 +80,3 @@ class Rows:
     def _looked_up(self, batch: dict[str, Sequence[int]]) -> dict[str, list[list[int]]]:
         rows = [self[int(index)] for index in batch["row"]]
         return {name: [row[name] for row in rows] for name in ("input_ids", "labels")}
-
-    def as_table(self) -> Any:
-        """The same with the tokens themselves, for a trainer that maps over its data set (TRL's packing)."""
-        from datasets import Dataset
-
-        return Dataset.from_dict(self._looked_up({"row": range(len(self))}))
