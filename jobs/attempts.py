@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.processes import Process
-from sftlib.artifacts.atomic import append_line
+from sftlib.artifacts.atomic import append_line, write_json
 from sftlib.paths import RunPaths, file_name
 
+_ALIVE_S = 120.0  # a supervisor gives a sign of life every 30 s
 _OTHER_NODE = re.compile(r"\.node\d+\.ending\.json$")
 
 
@@ -61,17 +63,35 @@ class Attempt:
         """Nodes that were found unhealthy when this element started there."""
         return list(_read(self.bad_nodes(element)) or [])
 
-    def note_use(self, element: str, use: dict[str, Any]) -> None:
-        """Add one start to what the element took."""
-        append_line(self._file(element, "use.jsonl"), json.dumps(use))
+    def open_use(self, element: str, use: dict[str, Any]) -> None:
+        """A start begins. One before it that never noted its end was killed: it counts until its last sign of life."""
+        if before := _read(self._file(element, "start.json")):
+            self.close_use(element, {**before, "seconds": self._silent_since(element) - before["started"]})
+        write_json(self._file(element, "start.json"), use)
 
-    def read_use(self, element: str) -> list[dict[str, Any]]:
-        """Every start that came to an end by itself: {"started", "seconds", "exit_code", "host", "gpus"}."""
+    def close_use(self, element: str, use: dict[str, Any]) -> None:
+        """It ended: {"started", "seconds", "exit_code", "host", "gpus"}."""
+        append_line(self._file(element, "use.jsonl"), json.dumps(use))
+        self._file(element, "start.json").unlink(missing_ok=True)
+
+    def all_use(self) -> dict[str, list[dict[str, Any]]]:
+        """Every start of every element, with its seconds."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for path in self.root.glob("*.use.jsonl"):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                use = json.loads(line)
+                found.setdefault(use["element"], []).append(use)
+        for path in self.root.glob("*.start.json"):
+            if use := _read(path):
+                seconds = seconds_open(use, self._silent_since(use["element"]))
+                found.setdefault(use["element"], []).append({**use, "seconds": seconds})
+        return found
+
+    def _silent_since(self, element: str) -> float:
         try:
-            lines = self._file(element, "use.jsonl").read_text(encoding="utf-8").splitlines()
+            return self.processes(element).stat().st_mtime
         except OSError:
-            return []
-        return [json.loads(line) for line in lines]
+            return 0.0
 
     def submitit(self, element: str) -> Path:
         """A folder for each element: submitit names its files by pid, and pids come again."""
@@ -101,6 +121,12 @@ class Attempt:
         """Processes of this attempt that still run on this host."""
         found = [Process.from_json(item) for path in self.root.glob("*.processes.json") for item in _read(path) or []]
         return [process for process in found if process.is_alive]
+
+
+def seconds_open(start: Mapping[str, float], last_sign: float) -> float:
+    """How long a start has taken that nobody noted the end of: until now, or until its last sign of life."""
+    until = time.time() if time.time() - last_sign < _ALIVE_S else last_sign
+    return max(0.0, until - start["started"])
 
 
 def next_attempt(paths: RunPaths) -> Attempt:

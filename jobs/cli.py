@@ -42,8 +42,8 @@ GROUPS: dict[str, dict[str, Command]] = {
         "plan": _here("plan", "validate an experiment, show cells, shards and elements; submits nothing"),
         "run": _here("run", "train every cell, predict in shards, merge, report; reuses what is there"),
         "status": _here("status", "how far a run is, cell by cell and shard by shard"),
-        "logs": _later("the log of an element"),
-        "cancel": _later("stop everything of a run"),
+        "logs": _here("logs", "the log of an element"),
+        "cancel": _here("cancel", "stop everything of a run"),
         "rerun": _here("rerun", "run what is missing, failed or corrupt"),
     },
     "Stages by hand": {
@@ -63,7 +63,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "Adapters and images": {
         "adapter": _run_side("fold an adapter into its base; publish it"),
-        "container": _later("build the image; prove what is in it"),
+        "container": _here("container", "build the image; prove what is in it"),
         "stage": _run_side("fetch model, tokenizer and data into the cache"),
     },
     "Setup": {

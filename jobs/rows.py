@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs.attempts import Attempt, all_attempts
@@ -13,7 +13,11 @@ from jobs.missing import Standing, has_current_report, standings
 from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, full_need, plan_elements, prepares_first, shards_in
 from jobs.progress import all_progress, is_lost, read_progress
 from jobs.schedule import Schedule, State
+from jobs.slurm.endings import ending_in_slurm
+from jobs.slurm.live import job_ids
+from jobs.slurm.queue import Job
 from jobs.tables import duration
+from jobs.usage import gpu_hours
 from sftlib.artifacts.progress import Progress
 from sftlib.artifacts.shards import MISSING, VALID
 from sftlib.config.rundir import Run
@@ -39,6 +43,7 @@ class Row:
     tokens_per_s: float | None = None
     eta_s: float | None = None
     note: str = ""
+    gpu_hours: float | None = None  # over all attempts
 
     @property
     def share(self) -> float:
@@ -82,21 +87,40 @@ def live_rows(
     return rows
 
 
-def status_rows(run: Run) -> list[Row]:
-    """From the run directory alone: manifests first, then what stages said, then how attempts ended."""
-    said, endings = all_progress(run.paths), _endings(run.paths)
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a run besides its manifests."""
+
+    said: list[Progress]
+    endings: dict[str, Attempt]
+    is_driven: bool
+    jobs: Mapping[str, Job]  # element -> what Slurm says, of those that did not say how they ended
+    attempts: Mapping[str, Attempt]  # of these
+
+
+def status_rows(run: Run, jobs: Mapping[str, Job] | None = None) -> list[Row]:
+    """From the run directory: manifests first, then what Slurm and the stages said, then how attempts ended."""
     driver = read_driver(run.paths)
     is_driven = bool(driver and (driver.is_alive or not driver.is_here))
+    attempts = {name: attempt for name, (_, attempt) in job_ids(run.paths).items()} if jobs else {}
+    known = _Known(all_progress(run.paths), _endings(run.paths), is_driven, jobs or {}, attempts)
     rows = []
     standing_cells = list(standings(run, deep=False))
     if prepares_first(run.config):
-        rows.append(_prepare_row(run, standing_cells, said, endings, is_driven))
+        rows.append(_prepare_row(run, standing_cells, known))
     for standing in standing_cells:
         for element in _elements(run, standing):
-            rows.append(_status_row(element, standing, said, endings, is_driven))
+            rows.append(_status_row(element, standing, known))
     merge = Element(MERGE, MERGE, (), run.config.cluster.merge)
-    over = State.DONE if has_current_report(run) else ""
-    return [*rows, _state_row(merge, over, "", said, endings, is_driven)]
+    rows.append(_state_row(merge, State.DONE if has_current_report(run) else "", "", known))
+    hours = gpu_hours(run.paths)
+    return [replace(row, gpu_hours=_hours_of(row, hours)) for row in rows] if hours else rows
+
+
+def _hours_of(row: Row, hours: Mapping[str, float]) -> float | None:
+    """Of the element, and of those of other submissions that did a part of it."""
+    about = [taken for name, taken in hours.items() if _overlaps(name, row.element)]
+    return round(sum(about), 4) if about else None
 
 
 def _elements(run: Run, standing: Standing) -> list[Element]:
@@ -106,54 +130,70 @@ def _elements(run: Run, standing: Standing) -> list[Element]:
     return [element for element in elements if element.cell is not None]
 
 
-def _prepare_row(
-    run: Run, cells: Sequence[Standing], said: list[Progress], endings: dict[str, Attempt], is_driven: bool
-) -> Row:
+def _prepare_row(run: Run, cells: Sequence[Standing], known: _Known) -> Row:
     """Done when it ended well, or when no training is left that could need it: only the run side can read the cache."""
     element = Element(PREPARE, PREPARE, (), run.config.cluster.prepare)
-    ended = endings.get(PREPARE)
+    ended = known.endings.get(PREPARE)
     is_over = not any(cell.untrained for cell in cells) or (
         ended is not None and ending_of(ended, PREPARE, was_stopped=False).state is State.DONE
     )
-    return _state_row(element, State.DONE if is_over else "", "", said, endings, is_driven)
+    return _state_row(element, State.DONE if is_over else "", "", known)
 
 
-def _status_row(
-    element: Element, standing: Standing, said: list[Progress], endings: dict[str, Attempt], is_driven: bool
-) -> Row:
+def _status_row(element: Element, standing: Standing, known: _Known) -> Row:
     if element.kind == TRAIN:
-        over = "" if standing.untrained else State.DONE
-        return _state_row(element, over, "", said, endings, is_driven)
+        return _state_row(element, "" if standing.untrained else State.DONE, "", known)
     shards = [standing.shards[index] for index in element.shards or ()]
     is_over = all(shard.state == VALID for shard in shards) and not standing.untrained
     faults = [f"shard {s.index} {s.state}: {s.reason}" for s in shards if s.state not in (VALID, MISSING)]
-    return _state_row(element, State.DONE if is_over else "", "; ".join(faults), said, endings, is_driven)
+    return _state_row(element, State.DONE if is_over else "", "; ".join(faults), known)
 
 
-def _state_row(
-    element: Element, over: str, note: str, said: list[Progress], endings: dict[str, Attempt], is_driven: bool
-) -> Row:
-    progress = next((item for item in said if _is_about(item, element)), None)
+def _state_row(element: Element, over: str, note: str, known: _Known) -> Row:
+    progress = next((item for item in known.said if _is_about(item, element)), None)
     if over:
         return _row(element, over, progress, note)
+    name = next((name for name in known.jobs if _overlaps(name, element.id)), None)
+    if name is not None:
+        return _slurm_row(element, name, progress, note, known)
     name = progress.element if progress else element.id
-    attempt = endings.get(name)
+    attempt = known.endings.get(name)
     if attempt is not None and (progress is None or progress.attempt <= attempt.number):
         ending = ending_of(attempt, name, was_stopped=False)
         state = State.FAILED if ending.state is State.DONE else ending.state  # it said done; the files say otherwise
         return _row(element, state, progress, note or ending.words)
     if progress is None:
-        return _row(element, State.WAITING if is_driven else MISSING, None, note)
+        return _row(element, State.WAITING if known.is_driven else MISSING, None, note)
     if is_lost(progress):
         return _row(element, LOST, progress, note or f"silent, process {progress.pid} is gone from {progress.host}")
     return _row(element, progress.state, progress, note)
 
 
+def _slurm_row(element: Element, name: str, progress: Progress | None, note: str, known: _Known) -> Row:
+    """An element that is in the queue, or that ended there without a word."""
+    job, attempt = known.jobs[name], known.attempts[name]
+    current = progress if progress and progress.attempt == attempt.number else None
+    if not job.is_live:
+        ending = ending_in_slurm(attempt, element, job)
+        return replace(_row(element, ending.state, current, note or ending.words), node=job.nodes)
+    if job.is_pending:
+        return _row(element, State.WAITING, None, note or job.reason)
+    row = _row(element, State.RUNNING, current, note)
+    return replace(row, attempt=attempt.number, node=job.nodes)
+
+
 def _is_about(progress: Progress, element: Element) -> bool:
+    return progress.kind == element.kind and progress.cell == element.cell and _overlaps(progress.element, element.id)
+
+
+def _overlaps(name: str, other: str) -> bool:
     """A rerun cuts ranges anew: an element that shares a shard with this one speaks for it."""
-    if progress.kind != element.kind or progress.cell != element.cell:
+    if name == other:
+        return True
+    if not (name.startswith(PREDICT) and other.startswith(PREDICT)):
         return False
-    return element.kind != PREDICT or bool(set(element.shards or ()) & set(shards_in(progress.element)))
+    same_cell = name.rpartition("/")[0] == other.rpartition("/")[0]
+    return same_cell and bool(set(shards_in(name)) & set(shards_in(other)))
 
 
 def _endings(paths: RunPaths) -> dict[str, Attempt]:

@@ -142,6 +142,8 @@ class Supervisor:
 
     def _run_once(self) -> int:
         self._run_started = time.time()
+        if self._node_rank == 0:
+            self._attempt.open_use(self.element, self._use())
         self._name_processes([self._own_process()])
         # Only now look at the driver: one that takes over after its end either finds us named, or we see it gone.
         if self._should_stop():
@@ -232,15 +234,16 @@ class Supervisor:
             return "walltime"
         return self._stop_reason
 
+    def _use(self) -> dict[str, Any]:
+        gpus = self.needs.gpus * self.nodes if self.needs else 0
+        host = self._own_process().host
+        return {"element": self.element, "started": round(self._run_started, 1), "host": host, "gpus": gpus}
+
     def _note_use(self, code: int) -> None:
         """What this start took, for the sum over all attempts."""
-        if self._node_rank:
-            return
-        use = {
-            "started": round(self._run_started, 1), "seconds": round(time.time() - self._run_started, 1),
-            "exit_code": code, "host": self._own_process().host, "gpus": self.needs.gpus * self.nodes if self.needs else 0,
-        }  # fmt: skip
-        self._attempt.note_use(self.element, use)
+        if self._node_rank == 0:
+            seconds = round(time.time() - self._run_started, 1)
+            self._attempt.close_use(self.element, {**self._use(), "seconds": seconds, "exit_code": code})
 
     def _is_cancelled(self) -> bool:
         return self._attempt.cancelled.exists()

@@ -8,7 +8,7 @@ from sftlib.config.tree import SFTConfig
 from sftlib.errors import SftError
 
 _SLURM, _DATA, _TRAIN, _PREDICT = "jobs on Slurm", "data and templates", "training", "prediction"
-_COMMANDS = dict.fromkeys(("logs", "cancel", "container", "rerun --verify"), _SLURM)
+_COMMANDS = dict.fromkeys(("rerun --verify",), _SLURM)
 
 # Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
 _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {

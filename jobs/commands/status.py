@@ -13,9 +13,10 @@ from jobs.driver import read_driver
 from jobs.results import result_lines
 from jobs.rows import ALIGN, HEADER, Row, counts, status_rows
 from jobs.screen import make_screen
+from jobs.slurm.live import slurm_jobs
 from jobs.tables import table
 from sftlib.config.rundir import Run, open_run
-from sftlib.errors import DONE
+from sftlib.errors import DONE, SftError
 from sftlib.paths import latest_link
 
 EXAMPLE = """examples:
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     directory = open_run(args.run_dir)
     if args.watch and not args.json:
         _watch(directory)
-    rows = status_rows(directory)
+    rows = _rows(directory)
     if args.json:
         print(json.dumps(_as_json(directory, rows), indent=2))
     else:
@@ -45,22 +46,41 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _rows(directory: Run) -> list[Row]:
+    """Slurm is asked at most every cluster.poll_s; where it does not answer, the run directory alone must do."""
+    try:
+        jobs = slurm_jobs(directory.paths, directory.config.cluster.poll_s)
+    except SftError as error:
+        print(f"sft: {error}", file=sys.stderr)
+        jobs = {}
+    return status_rows(directory, jobs)
+
+
 def _watch(directory: Run) -> None:
     screen = make_screen(sys.stdout)
-    while _is_driven(directory):
-        screen.show(status_rows(directory))
+    while _is_driven(directory) or _in_queue(directory):
+        screen.show(_rows(directory))
         time.sleep(_WATCH_S)
 
 
+def _in_queue(directory: Run) -> bool:
+    jobs = slurm_jobs(directory.paths, directory.config.cluster.poll_s)
+    return any(job.is_live for job in jobs.values())
+
+
 def _lines(directory: Run, rows: list[Row]) -> list[str]:
-    cells = [[*row.columns(), str(row.attempt or ""), row.node] for row in rows]
+    has_gpus = any(row.gpu_hours is not None for row in rows)
+    hours = [[f"{row.gpu_hours:.2f}" if row.gpu_hours is not None else ""] if has_gpus else [] for row in rows]
+    cells = [[*row.columns(), str(row.attempt or ""), row.node, *more] for row, more in zip(rows, hours, strict=True)]
+    header = [*HEADER, "attempt", "node", *(["GPU-h"] if has_gpus else [])]
     notes = [f"  {row.element}: {row.note}" for row in rows if row.note]
+    total = f", {sum(row.gpu_hours or 0 for row in rows):.2f} GPU-hours" if has_gpus else ""
     return [
         f"run directory  {directory.paths.root}",
         f"driver         {_driver(directory, rows)}",
         "",
-        *table([*HEADER, "attempt", "node"], cells, ALIGN + "><"),
-        f"  {counts(rows)}",
+        *table(header, cells, ALIGN + "><>"),
+        f"  {counts(rows)}{total}",
         *(["", *notes] if notes else []),
         *(["", *result_lines(directory)] if rows[-1].state == "done" else []),
     ]
@@ -74,6 +94,8 @@ def _driver(directory: Run, rows: list[Row]) -> str:
         return f"process {driver.pid} on {driver.host} (cannot be asked from here)"
     if all(row.state == "done" for row in rows):
         return "none: all is done"
+    if _in_queue(directory):
+        return f"Slurm (sft cancel {directory.paths.root} ends its jobs)"
     return f"none: `sft rerun {directory.paths.root}` runs what is missing"
 
 

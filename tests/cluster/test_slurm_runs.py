@@ -206,3 +206,29 @@ def test_a_second_run_while_the_first_is_queued(place: Workplace) -> None:
     assert "nothing to submit: what is missing is queued or running" in place.run()
     wait_until("it is over", lambda: has_ended(place, "merge"), timeout_s=60)
     assert set(place.starts().values()) == {1}
+
+
+def test_status_logs_and_cancel(place: Workplace) -> None:
+    place.write()
+    place.behave(train__main={"sleep": 100})
+    place.run()
+    wait_until("it runs", lambda: is_running(place, "train/main"))
+    place.latest.paths.queue.unlink(missing_ok=True)
+    status = json.loads(place.sft("status", "runs/latest", "--json"))
+    states = {row["element"]: (row["state"], row["note"]) for row in status["rows"]}
+    assert states["train/main"][0] == "running" and states["merge"] == ("waiting", "Dependency")
+    assert place.latest.paths.queue.exists()
+    before = place.latest.paths.queue.read_text()
+    assert "Slurm (sft cancel" in place.sft("status", "runs/latest")
+    assert place.latest.paths.queue.read_text() == before  # not asked again within half a minute
+    assert "fake_stage.py train" in place.sft("logs", "runs/latest", "train/main")
+    assert "did you mean 'train.main'?" in place.sft("logs", "runs/latest", "train/mein", expect=2)
+    assert "cancelled 4 elements" in place.sft("cancel", "runs/latest")
+    wait_until("nothing is left", lambda: not in_queue(place))
+    assert place.starts() == {"train/main": 1}
+    place.latest.paths.queue.unlink(missing_ok=True)
+    status = json.loads(place.sft("status", "runs/latest", "--json"))
+    assert status["rows"][0]["state"] == "stopped" and status["rows"][0]["note"] == "cancelled"
+    place.behave()
+    place.sft("rerun", "runs/latest", "--wait")
+    assert place.starts()["train/main"] == 2
