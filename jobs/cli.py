@@ -14,7 +14,7 @@ from typing import Any
 from sftlib import __version__
 from sftlib.errors import DONE, WRONG_INPUT, guard
 
-_RUN_SIDE, _LATER = "sftlib", "jobs.unbuilt"
+_RUN_SIDE = "sftlib"
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,6 @@ def _here(name: str, summary: str) -> Command:
 
 def _run_side(summary: str) -> Command:
     return Command(_RUN_SIDE, summary)
-
-
-def _later(summary: str) -> Command:
-    return Command(_LATER, summary)
 
 
 GROUPS: dict[str, dict[str, Command]] = {
@@ -96,8 +92,6 @@ def _dispatch(name: str, rest: list[str], is_debug: bool) -> int:
     if home == _RUN_SIDE:
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", _RUN_SIDE, name, *(["--debug"] if is_debug else []), *rest])
-    if home == _LATER:
-        return guard(lambda: _not_built(name))
     module = import_module(home)
     args = _parser(name, module).parse_args(rest)
     return guard(lambda: _run(module, args, is_debug or args.debug))
@@ -120,12 +114,6 @@ def _run(module: Any, args: argparse.Namespace, is_debug: bool) -> int:
         if is_debug:
             traceback.print_exc()
         raise
-
-
-def _not_built(name: str) -> int:
-    from jobs.unbuilt import not_built
-
-    raise not_built(name)
 
 
 def _unknown(name: str) -> int:

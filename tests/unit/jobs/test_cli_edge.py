@@ -34,11 +34,11 @@ def test_each_command_has_help_with_an_example(name: str, capsys) -> None:
     assert "example" in capsys.readouterr().out
 
 
-def test_unknown_and_unbuilt_commands(capsys) -> None:
+def test_unknown_commands_and_runs(capsys) -> None:
     assert main(["pln"]) == 2
     assert "did you mean 'plan'?" in capsys.readouterr().err
-    assert main(["logs", "runs/x"]) == 1
-    assert capsys.readouterr().err == "sft: 'logs' is not built yet (issue: jobs on Slurm)\n"
+    assert main(["logs", "runs/x"]) == 2
+    assert "runs/x is not a run directory" in capsys.readouterr().err
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("sft ")
 
