@@ -34,7 +34,10 @@ def _bpe(backend: Any) -> Any:
         vocab_size=700, special_tokens=[*_SPECIALS, *_BYTES], initial_alphabet=list("▁abcdefghijklmnopqrstuvwxyz</s>"),
         show_progress=False,
     )  # fmt: skip
-    backend.train_from_iterator(WORDS * 20, trainer)
+    words = [
+        word for text in WORDS for word in text.split()
+    ]  # no piece spans two words, as in models' own vocabularies
+    backend.train_from_iterator(words * 20, trainer)
     return _only_three_special(backend)
 
 

@@ -118,6 +118,11 @@ class TextEncoder:
         alone, behind = encode("a", add_special_tokens=False), encode("\na", add_special_tokens=False)
         return behind[-len(alone) :] != alone
 
+    def behind_a_line_break(self, text: str) -> list[int] | None:
+        """The ids of a text that does not stand at the start; None where the line break does not stay a token apart."""
+        line_break, both = self.ids(["\n", "\n" + text])
+        return both[len(line_break) :] if both[: len(line_break)] == line_break else None
+
     def ids(self, texts: list[str]) -> list[list[int]]:
         """The token ids of each text; nothing is added before or behind."""
         return [ids for ids, _ in self._encode(texts, with_offsets=False)]

@@ -209,17 +209,17 @@ class Renderer:
             return alone
         wholes = self.encoder.ids([text.prompt + text.completion for text in texts])
         return [
-            self._behind(sample, prompt, completion, whole)
-            for sample, prompt, completion, whole in zip(samples, prompts, alone, wholes, strict=True)
+            self._behind(sample, text.completion, prompt, completion, whole)
+            for sample, text, prompt, completion, whole in zip(samples, texts, prompts, alone, wholes, strict=True)
         ]
 
-    def _behind(self, sample: Sample, prompt: list[int], alone: list[int], whole: list[int]) -> list[int]:
+    def _behind(self, sample: Sample, text: str, prompt: list[int], alone: list[int], whole: list[int]) -> list[int]:
         """The completion's ids where a text's start is encoded in its own way (a space is put before it)."""
         if whole[: len(prompt)] == prompt:
             return whole[len(prompt) :]
-        decode = self.tokenizer.decode
-        if decode([*prompt, *alone]) == decode(whole):
-            return alone
+        for ids in (alone, self.encoder.behind_a_line_break(text)):
+            if ids is not None and self.tokenizer.decode([*prompt, *ids]) == self.tokenizer.decode(whole):
+                return ids
         raise DataError(
             f"template {self.template.name}: the tokens of sample {sample.id} do not part where its answer begins: use a "
             f"template whose prompt ends with a line break or a token of its own"
