@@ -25,8 +25,15 @@ class TrainSection(Section):
     )
     warmup_ratio: float = knob(0.03, "share of the steps in which the learning rate rises", ge=0, lt=1)
     optimizer: Literal[
-        "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor", "sgd"
-    ] = knob("adamw_torch", "8-bit and paged ones need bitsandbytes")
+        "auto",
+        "adamw_torch",
+        "adamw_torch_fused",
+        "adamw_8bit",
+        "paged_adamw_8bit",
+        "paged_adamw_32bit",
+        "adafactor",
+        "sgd",
+    ] = knob("auto", "auto: fused AdamW on a GPU, AdamW elsewhere; 8-bit and paged ones need bitsandbytes")
     weight_decay: float = knob(0.01, "decoupled weight decay", ge=0)
     max_grad_norm: float = knob(1.0, "gradients are clipped to this norm; 0: never", ge=0)
     label_smoothing: float = knob(0.0, "share of the target spread over the vocabulary", ge=0, lt=1)
@@ -34,7 +41,17 @@ class TrainSection(Section):
     precision: Literal["auto", "bf16", "fp16", "fp32"] = knob(
         "auto", "mixed precision; auto: bf16 where the hardware has it"
     )
-    gradient_checkpointing: bool = knob(False, "recompute activations in the backward pass: less memory, 20-30% slower")
+    gradient_checkpointing: bool | Literal["selective", "auto"] = knob(
+        False,
+        "recompute activations in the backward pass: less memory, 20-30% slower; selective: all but attention; auto: only where the estimate says that it would not fit",
+    )
+    activation_offload: bool = knob(False, "keep activations in host memory until the backward pass; needs a GPU")
+    kernels: Literal["auto", "torch"] = knob(
+        "auto", "auto: Liger and Cut Cross Entropy where they are installed and the device is theirs; torch: neither"
+    )
+    compile: bool = knob(
+        False, "compile each decoder layer: faster steps after minutes of compiling; needs a C++ compiler"
+    )
     loss_on: Literal["completion", "assistant", "all"] = knob("completion", "which tokens are supervised")
     max_length: int = knob(1024, "longest record in tokens", ge=8)
     overlong: Literal["error", "drop", "truncate_prompt"] = knob("error", "what happens to a longer record")

@@ -30,6 +30,7 @@ def register() -> str:
     return NAME
 
 
+@torch.compiler.disable  # reads the segments as numbers: a compiled layer calls it as it is
 def tree_attention(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None,
     dropout: float = 0.0, scaling: float | None = None, sliding_window: int | None = None,

@@ -38,12 +38,12 @@ def use_tree_attention(model: Any) -> str | None:
     if reason:
         return reason
     before = model.config._attn_implementation
-    probes = None if _is_elsewhere(model) else _probes(model)
-    plain = None if probes is None else _one_by_one(model, probes)
+    tried = None if _is_elsewhere(model) else probes(model)
+    plain = None if tried is None else _one_by_one(model, tried)
     model.set_attn_implementation(register())
     if model.config._attn_implementation != NAME:
         return f"{type(model).__name__} has its attention written into it"
-    if probes is not None and plain is not None and (error := _error(model, probes, plain)):
+    if tried is not None and plain is not None and (error := _error(model, tried, plain)):
         model.set_attn_implementation(before)
         return error
     return None
@@ -54,7 +54,7 @@ def _is_elsewhere(model: Any) -> bool:
     return any(p.is_meta or hasattr(p, "ds_id") for p in model.parameters())
 
 
-def _probes(model: Any) -> list[dict[str, list[int]]]:
+def probes(model: Any) -> list[dict[str, list[int]]]:
     """Three records with a common beginning, two of them with a longer one."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
@@ -67,12 +67,12 @@ def _probes(model: Any) -> list[dict[str, list[int]]]:
 
 
 def _one_by_one(model: Any, probes: list[dict[str, list[int]]]) -> list[torch.Tensor]:
-    return [_hidden(model, input_ids=torch.tensor([probe["input_ids"]]))[0] for probe in probes]
+    return [last_hidden_states(model, input_ids=torch.tensor([probe["input_ids"]]))[0] for probe in probes]
 
 
 def _error(model: Any, probes: list[dict[str, list[int]]], plain: list[torch.Tensor]) -> str | None:
     layout = lay_out(probes, min_shared=4)
-    hidden = _hidden(
+    hidden = last_hidden_states(
         model,
         input_ids=torch.from_numpy(layout.ids)[None],
         position_ids=torch.from_numpy(layout.positions)[None],
@@ -89,7 +89,8 @@ def _error(model: Any, probes: list[dict[str, list[int]]], plain: list[torch.Ten
 
 
 @torch.no_grad()
-def _hidden(model: Any, **inputs: torch.Tensor) -> torch.Tensor:
+def last_hidden_states(model: Any, **inputs: torch.Tensor) -> torch.Tensor:
+    """What the model's last layer says, in fp32, without dropout."""
     was_training = model.training
     model.eval()
     device = model.get_input_embeddings().weight.device

@@ -32,13 +32,14 @@ def training_arguments(
         learning_rate=train.learning_rate,
         lr_scheduler_type=train.scheduler,
         warmup_steps=warmup_steps(config, num_rows),
-        optim=train.optimizer,
+        optim=choose_optimizer(config),
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
         label_smoothing_factor=train.label_smoothing,
         neftune_noise_alpha=train.neftune_alpha,
-        gradient_checkpointing=train.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if train.gradient_checkpointing else None,
+        gradient_checkpointing=bool(train.gradient_checkpointing),
+        gradient_checkpointing_kwargs=_recomputing(train.gradient_checkpointing),
+        activation_offloading=train.activation_offload,
         logging_steps=train.logging_steps,
         logging_first_step=True,
         disable_tqdm=True,  # our own progress; two bars on one line are none
@@ -62,6 +63,13 @@ def training_arguments(
         **(_best(config) if has_validation else {}),
         **_saving(config),
     )
+
+
+def _recomputing(asked: bool | str) -> dict[str, Any] | None:
+    """TRL's word for recomputing all but attention is `selective`."""
+    if not asked:
+        return None
+    return {"use_reentrant": False, **({"selective": True} if asked == "selective" else {})}
 
 
 def _rhythm(steps: int | None) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def add_supervised_head(
         for name in ("labels", "logits_to_keep"):
             kwargs.pop(name, None)
         hidden = self.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state.flatten(0, 1)
+        if kernel == "cce" and is_plain_matrix(self.get_output_embeddings()) and len(wanted.picks) == len(wanted.kept):
+            return _cut(self.get_output_embeddings(), config, hidden[wanted.kept], wanted)
         head = functools.partial(_score, self.get_output_embeddings(), config, smoothing)
         total, hits = hidden.new_zeros((), dtype=torch.float32), 0
         parts = list(wanted.chunks(places))
@@ -102,6 +104,21 @@ def summed_loss(
             losses = (1 - smoothing) * losses + smoothing * (total - logits.mean(-1))[picks]
     hits = (weights * (logits.detach().argmax(-1)[picks] == targets)).sum()
     return (losses * weights).sum(), hits
+
+
+def is_plain_matrix(head: Any) -> bool:
+    """No adapter, no copy, no bias, no quantised weight."""
+    return type(head) is torch.nn.Linear and head.bias is None
+
+
+def _cut(head: Any, config: Any, hidden: torch.Tensor, wanted: Supervision) -> dict[str, Any]:
+    """Cut Cross Entropy: head and loss in one kernel that never writes logits; it does not say which token was likeliest."""
+    from cut_cross_entropy import linear_cross_entropy
+
+    cap = getattr(config, "final_logit_softcapping", None)
+    # filter_eps=None: no gradient is left out for being small
+    losses = linear_cross_entropy(hidden, head.weight, wanted.targets, softcap=cap, reduction="none", filter_eps=None)
+    return {"loss": (losses.float() * wanted.weights).sum(), "hits": None}
 
 
 def _by_own_forward(forward: Any, args: Any, kwargs: dict[str, Any], wanted: Supervision, smoothing: float) -> Any:

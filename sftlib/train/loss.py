@@ -21,7 +21,12 @@ class SupervisedTrainer(trl.SFTTrainer):
     """trl.SFTTrainer whose loss looks at the places that the collator names."""
 
     def __init__(
-        self, *args: Any, head_places: int | None = None, lora_plus_ratio: float | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        head_places: int | None = None,
+        loss_kernel: str = "torch",
+        lora_plus_ratio: float | None = None,
+        **kwargs: Any,
     ) -> None:
         self._lora_plus_ratio = lora_plus_ratio
         with _adapters_on_heads():
@@ -30,7 +35,7 @@ class SupervisedTrainer(trl.SFTTrainer):
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         plugin = self.args.deepspeed_plugin
         add_supervised_head(base, places=head_places, smoothing=self.args.label_smoothing_factor,
-                            reentrant=plugin is not None and plugin.zero_stage == 3)  # fmt: skip
+                            reentrant=plugin is not None and plugin.zero_stage == 3, kernel=loss_kernel)  # fmt: skip
         self._evaluated = torch.zeros(2, dtype=torch.float64)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
@@ -76,12 +81,13 @@ class SupervisedTrainer(trl.SFTTrainer):
         """The metrics that TRL logs: share of supervised tokens that are the likeliest, and tokens seen so far."""
         mode = "train" if self.model and self.model.training else "eval"
         seen = inputs.get("record_tokens", torch.tensor(inputs["input_ids"].numel()))
-        counts = torch.stack([torch.as_tensor(outputs["hits"], device=supervised.device), supervised,
-                              seen.to(supervised.device)]).double()  # fmt: skip
+        hits = torch.as_tensor(0 if outputs["hits"] is None else outputs["hits"], device=supervised.device)
+        counts = torch.stack([hits, supervised, seen.to(supervised.device)]).double()
         totals = torch.cat([counts, outputs["loss"].detach().double()[None]])
         # not gather_for_metrics: it would cut these four numbers as if they were records of a last, shorter batch
         hit, count, tokens, loss = self.accelerator.gather(totals[None]).sum(0).tolist()
-        self._metrics[mode]["mean_token_accuracy"].append(hit / max(1, count))
+        if outputs["hits"] is not None:  # a kernel that never writes logits cannot say
+            self._metrics[mode]["mean_token_accuracy"].append(hit / max(1, count))
         if mode == "train":
             self._total_train_tokens += int(tokens)
         else:

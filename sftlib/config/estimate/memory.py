@@ -19,7 +19,7 @@ _SHARDS_WEIGHTS, _SHARDS_GRADIENTS, _SHARDS_STATE = (
     ("fsdp", "zero3"), ("fsdp", "zero2", "zero3"), ("fsdp", "zero1", "zero2", "zero3"),
 )  # fmt: skip
 # Bytes of optimiser state a trainable parameter.
-_STATE = {"adamw_torch": 8, "adamw_torch_fused": 8, "adamw_8bit": 2, "paged_adamw_8bit": 2, "paged_adamw_32bit": 8,
+_STATE = {"auto": 8, "adamw_torch": 8, "adamw_torch_fused": 8, "adamw_8bit": 2, "paged_adamw_8bit": 2, "paged_adamw_32bit": 8,
           "adafactor": 0.1, "sgd": 0}  # fmt: skip
 
 
