@@ -12,7 +12,6 @@ _COMMANDS = dict.fromkeys(("rerun --verify",), _SLURM)
 
 # Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
 _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
-    "train.backend unsloth": (_TRAIN, lambda c: c.train.backend != "trl"),
     "train.save_merged_model": (_TRAIN, lambda c: c.train.save_merged_model),
     "predict.engine vllm": (_PREDICT, lambda c: c.predict.engine != "transformers"),
     "predict.calibrate": (_PREDICT, lambda c: c.predict.calibrate != "none"),

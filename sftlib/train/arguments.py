@@ -13,6 +13,7 @@ from sftlib.config.steps import warmup_steps
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
 from sftlib.train.engines import engine_arguments
+from sftlib.train.kernels import choose_optimizer
 from sftlib.train.loggers import reported_to
 
 

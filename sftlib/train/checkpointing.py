@@ -18,7 +18,9 @@ _USABLE = 0.92  # of a device's memory; the rest is fragmentation and what other
 GB = 1e9
 
 
-def resolve_checkpointing(config: SFTConfig, model_config: Any, rows: Rows, *, memory_gb: float | None = None) -> tuple[SFTConfig, str]:
+def resolve_checkpointing(
+    config: SFTConfig, model_config: Any, rows: Rows, *, memory_gb: float | None = None
+) -> tuple[SFTConfig, str]:
     """The configuration with train.gradient_checkpointing decided, and why."""
     if config.train.activation_offload and not torch.cuda.is_available():
         raise InputError("train.activation_offload = True: there is no GPU whose memory it would spare: drop it")

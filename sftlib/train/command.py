@@ -91,9 +91,12 @@ def _train_or_launch(target: Run, cell: str, request: StopRequest) -> int:
 
 def _train(target: Run, cell: str, request: StopRequest) -> None:
     from sftlib.artifacts.progress import open_progress
-    from sftlib.train.group import as_main_says, check_world
+    from sftlib.train.unsloth import bring_up
 
     paths, config = target.paths.cell(cell), target.cell_config(cell)
+    bring_up(config)  # before anything that it rewrites
+    from sftlib.train.group import as_main_says, check_world
+
     check_world(config)
     if not as_main_says(bool(is_main() and target.why_untrained(cell, deep=True))):
         return

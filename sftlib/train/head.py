@@ -42,7 +42,7 @@ class Supervision:
 
 
 def add_supervised_head(
-    model: Any, *, places: int | None = None, smoothing: float = 0.0, reentrant: bool = False
+    model: Any, *, places: int | None = None, smoothing: float = 0.0, reentrant: bool = False, kernel: str = "torch"
 ) -> None:
     """Teach a causal language model `forward(..., supervision=...)`, which returns the summed loss and the hits."""
     own_forward = model.forward

@@ -26,7 +26,7 @@ from sftlib.data.rendering import tokenizer_digest
 from sftlib.data.rows import Rows
 from sftlib.errors import StoppedError
 from sftlib.models.hardware import dtype_name
-from sftlib.models.loading import load_base, load_tokenizer, model_identity
+from sftlib.models.loading import load_base, load_tokenizer, model_identity, model_source
 from sftlib.models.memory import naming_out_of_memory
 from sftlib.paths import CHECKPOINT_PREFIX, CellPaths
 from sftlib.train.adapter import (
@@ -47,12 +47,15 @@ from sftlib.train.callbacks import (
     checkpoint_step,
     last_checkpoint,
 )
+from sftlib.train.checkpointing import resolve_checkpointing
 from sftlib.train.engines import sharded_layers
 from sftlib.train.group import as_main_says, check_world, main_first, open_group, wait_for_all
+from sftlib.train.kernels import apply_layer_kernels, choose_loss_kernel, choose_optimizer, compile_layers
 from sftlib.train.loggers import keep_logs_inside, logger_callbacks
 from sftlib.train.loss import SupervisedTrainer
 from sftlib.train.performance import performance
 from sftlib.train.stopping import StopRequest
+from sftlib.train.unsloth import load_for_unsloth
 from sftlib.train.validation import validation_callbacks
 
 SUMMARY_VERSION = 1
@@ -105,7 +108,14 @@ class SFTTrainer:
         self.tokenizer.chat_template = template.source  # saved beside the adapter: whoever loads it renders as we did
 
     def _load_model(self) -> Any:
-        model = load_base(self.config)
+        if self.config.train.backend == "unsloth":
+            model = load_for_unsloth(self.config, model_source(self.config))
+        else:
+            model = load_base(self.config)
+        self.kernels: dict[str, Any] = {
+            "layers": apply_layer_kernels(self.config, model),
+            "loss": choose_loss_kernel(self.config),
+        }
         model.config.use_cache = False
         check_targets(model, self.config)
         self.layers = sharded_layers(model)
@@ -120,7 +130,7 @@ class SFTTrainer:
         return rows, validation
 
     def _create_training_args(self, num_rows: int, *, has_validation: bool) -> trl.SFTConfig:
-        config = self.batches.applied(self.config)
+        config = self.batches.applied(self.settled)
         say(steps_in_words(config, num_rows))
         return training_arguments(
             config, self.cell.checkpoints, num_rows, has_validation=has_validation, layers=self.layers
@@ -132,6 +142,7 @@ class SFTTrainer:
         self._forget_later_metrics()
         self.batches = plan_batches(self.config, rows, model)
         say(self.batches.sentence)
+        self.settled, self.kernels["checkpointing"] = resolve_checkpointing(self.config, model.config, rows)
         trainer = SupervisedTrainer(
             model=model,
             args=self._create_training_args(self.batches.items(rows), has_validation=validation is not None),
@@ -140,11 +151,14 @@ class SFTTrainer:
             processing_class=self.tokenizer,
             data_collator=self.batches.collator(self.tokenizer.pad_token_id, self.config.train.pad_to_multiple),
             head_places=self.config.train.head_tokens,
-            peft_config=lora_config(self.config),
+            loss_kernel=self.kernels["loss"],
+            peft_config=None if self.config.train.backend == "unsloth" else lora_config(self.config),
             callbacks=[self.metering, *self._watching(), self.checkpointing, *self.callbacks],
             lora_plus_ratio=self.config.lora.lora_plus_ratio,
         )
         self.trl_trainer = trainer
+        self.kernels["optimizer"] = choose_optimizer(self.config)
+        self.kernels["compiled_layers"] = compile_layers(trainer.model) if self.config.train.compile else 0
         trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
         trainer.add_callback(EngineCallback(trainer, self.config))
         self.weights = count_parameters(trainer.model)
@@ -231,6 +245,7 @@ class SFTTrainer:
             "tokens": rows.tokens,
             "supervised_tokens": rows.supervised_tokens,
             "batches": self.batches.facts(),
+            "kernels": self.kernels,
             "trainable_weights": self.weights[0],
             "weights": self.weights[1],
             "train_loss": metrics.get("train_loss"),

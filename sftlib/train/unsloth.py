@@ -24,9 +24,15 @@ def bring_up(config: SFTConfig) -> None:
     if config.train.backend != "unsloth":
         return
     if importlib.util.find_spec("unsloth") is None:
-        raise InputError(f"{_KEY}: the package is not installed: pip install 'sftlib[unsloth]', or set train.backend to trl")
-    if "unsloth" not in sys.modules and (early := [name for name in ("trl", "transformers", "peft") if name in sys.modules]):
-        raise InputError(f"{_KEY}: {', '.join(early)} was imported before it: start `sft train` in a process of its own")
+        raise InputError(
+            f"{_KEY}: the package is not installed: pip install 'sftlib[unsloth]', or set train.backend to trl"
+        )
+    if "unsloth" not in sys.modules and (
+        early := [name for name in ("trl", "transformers", "peft") if name in sys.modules]
+    ):
+        raise InputError(
+            f"{_KEY}: {', '.join(early)} was imported before it: start `sft train` in a process of its own"
+        )
     import torch
 
     if not torch.cuda.is_available():
