@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.processes import Process
 from sftlib.artifacts.atomic import append_line, write_json
+from sftlib.artifacts.processes import Process
 from sftlib.paths import RunPaths, file_name
 
 _ALIVE_S = 120.0  # a supervisor gives a sign of life every 30 s

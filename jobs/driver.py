@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jobs.attempts import all_attempts
-from jobs.processes import Process, current_process
 from sftlib.artifacts.atomic import write_json
+from sftlib.artifacts.processes import Process, current_process
 from sftlib.config.rundir import read_json
 from sftlib.errors import CorruptError, SftError
 from sftlib.paths import RunPaths

@@ -18,9 +18,9 @@ from jobs import machine
 from jobs.ending import Ending, ending_of
 from jobs.payload import Submission, host_python, supervisor
 from jobs.plan import Element
-from jobs.processes import Process, current_process
 from jobs.schedule import Schedule
 from jobs.stopping import StopRequest, blocked_signals, listening
+from sftlib.artifacts.processes import Process, current_process
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from jobs.processes import Process
+from sftlib.artifacts.processes import Process
 from sftlib.artifacts.progress import Progress
 from sftlib.paths import RunPaths
 

@@ -22,9 +22,9 @@ from jobs.images import ready_image
 from jobs.launch import launched_argv
 from jobs.nodecheck import NodeNeeds, node_faults
 from jobs.policy import Verdict, verdict
-from jobs.processes import Process, current_process
 from jobs.slurm.allocation import Allocation, read_allocation
 from sftlib.artifacts.atomic import write_json
+from sftlib.artifacts.processes import Process, current_process
 from sftlib.config.launch import Rendezvous
 from sftlib.errors import (
     ATTEMPT_VARIABLE,

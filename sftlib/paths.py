@@ -132,6 +132,10 @@ class CellPaths:
     def shard_manifest(self, index: int, count: int) -> Path:
         return self.shard(index, count).with_suffix(".json")
 
+    def shard_claim(self, index: int, count: int, take: int) -> Path:
+        """Who works on the shard: the first to take it, and whoever took it over. No `part-*` glob matches."""
+        return self.predictions / f".{self.shard(index, count).stem}.claim-{take}"
+
     @property
     def decision(self) -> Path:
         """Calibration and threshold, fitted on validation."""

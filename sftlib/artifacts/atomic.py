@@ -16,8 +16,9 @@ TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".", ".tmp"
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path; when the block ends well, it becomes `target` in one step."""
+def replacing(target: Path, *, is_last: bool = True) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends well, it becomes `target` in one step. `is_last=False`: another file
+    of the same folder follows at once and pushes both names to the disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
         f".{os.getpid()}{TEMPORARY_SUFFIX}", f"{TEMPORARY_PREFIX}{target.name}.", target.parent
@@ -29,7 +30,8 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600, which a colleague in the project group cannot read
         sync(temporary)
         temporary.replace(target)
-        sync(target.parent)
+        if is_last:
+            sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

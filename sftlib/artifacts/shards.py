@@ -63,12 +63,13 @@ def commit_shard(
 
     target = cell.shard(index, count)
     cell.shard_manifest(index, count).unlink(missing_ok=True)  # never an old manifest beside a new file
-    with replacing(target) as temporary:
+    # The manifest follows: should its name reach the disk and the shard's not, the shard is seen as missing.
+    with replacing(target, is_last=False) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS, write_page_checksum=True)
-        read_back = pq.read_table(temporary, page_checksum_verification=True)
-        if not read_back.equals(table):
+        content = temporary.read_bytes()
+        if not _table_of(content).equals(table):
             raise CorruptError(f"{target}: what was read back is not what was written: check the file system")
-        digest, size = sha256_file(temporary), temporary.stat().st_size
+        digest, size = hashlib.sha256(content).hexdigest(), len(content)
     manifest = ShardManifest(
         sha256_value(parts), parts, cell.name, index, count, first_row, table.num_rows,
         sha256_lines(table["sample_id"].to_pylist()), digest, size,
@@ -121,7 +122,6 @@ def read_shard(cell: CellPaths, index: int, count: int) -> Any:
     """The shard's table, out of the very bytes that the manifest's hash was taken of: page checksums alone do not
     cover the footer, where a flipped bit renames a column."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = cell.shard(index, count)
     try:
@@ -129,6 +129,15 @@ def read_shard(cell: CellPaths, index: int, count: int) -> Any:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != manifest.file_sha256:
             raise CorruptError(f"{path}: sha256 differs from the manifest: sft rerun predicts it again")
-        return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+        return _table_of(content)
     except (pa.ArrowInvalid, OSError, ValueError, TypeError) as error:
         raise CorruptError(f"{path}: {error}: sft rerun predicts it again") from None
+
+
+def _table_of(content: bytes) -> Any:
+    """One thread: shards are many and small, and handing a page to a pool takes longer than decoding it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
+        return file.read(use_threads=False)

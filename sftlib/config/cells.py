@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sftlib.artifacts.hashing import sha256_file, sha256_value
+from sftlib.config.predict import COSMETIC
 from sftlib.config.problems import ConfigError, Problem, from_pydantic
 from sftlib.config.references import resolve, with_key
 from sftlib.config.tree import SFTConfig
@@ -47,7 +48,7 @@ class Cell:
         tree = self.config.to_dict()
         for section in ("name", "description", "preset", "sweep", "report", "cluster", "container"):
             tree.pop(section)
-        for cosmetic in ("num_shards", "shards_per_job", "baseline"):
+        for cosmetic in COSMETIC:
             tree["predict"].pop(cosmetic)
         # Where files lie shapes nothing: their contents do, and those are hashed with the run.
         tree["prompt"].pop("strategy_file")

@@ -6,6 +6,9 @@ from typing import Literal
 
 from sftlib.config.base import Section, knob, knobs
 
+# Keys that cut the work differently and shape no answer.
+COSMETIC = ("baseline", "num_shards", "shards_per_job", "cells_per_job", "workers", "batch_tokens", "prefix_cache")
+
 
 class PredictSection(Section):
     """How every cell and the baseline answer the test set."""
@@ -15,10 +18,18 @@ class PredictSection(Section):
         "auto",
         "score: log-likelihood of each label; generate: text, then the parser; auto: score where there are labels",
     )
-    engine: Literal["transformers", "vllm"] = knob("transformers", "who runs the model")
+    engine: Literal["transformers", "vllm", "dummy"] = knob(
+        "transformers", "who runs the model; vllm is an extra; dummy makes answers up, to try out all around the model"
+    )
     num_shards: int = knob(1, "parts of the test set; each is an element of the array", ge=1)
     shards_per_job: int = knob(
         1, "shards that one element takes, one after the other, with the model loaded once", ge=1
+    )
+    cells_per_job: int = knob(
+        1, "trained cells that one element predicts, one after the other, on one loaded base", ge=1
+    )
+    workers: int | None = knob(
+        None, "processes that share an element's shards, each with a model of its own; default: one a device", ge=1
     )
     batch_tokens: int | None = knob(
         None, "tokens in a batch, padding included; default: 4,096, and 512 for scores on a CPU", ge=64
@@ -28,6 +39,7 @@ class PredictSection(Section):
     temperature: float = knob(0.0, "0: greedy", ge=0)
     top_p: float = knob(1.0, "nucleus sampling", gt=0, le=1)
     stop: list[str] = knobs("strings that end an answer", list)
+    constrain: bool = knob(False, "generate: let through only answers that are one of the task's labels")
     calibrate: Literal["none", "contextual", "batch"] = knob(
         "none", "correction of label priors, fitted off the test set"
     )

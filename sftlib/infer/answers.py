@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sftlib.config.data import TaskSection
 
 
 @dataclass(frozen=True)
@@ -15,3 +19,19 @@ class Answer:
     label_logprobs: list[float] | None = None  # in the order of task.labels
     score: float | None = None  # probability of the positive label
     new_tokens: int = 0
+
+
+def scored_answer(logprobs: list[float], task: TaskSection) -> Answer:
+    """The likeliest label, with its scores."""
+    best = max(range(len(task.labels)), key=logprobs.__getitem__)
+    score = positive_probability(logprobs, task.labels, task.positive)
+    return Answer(task.labels[best], None, None, logprobs, score)
+
+
+def positive_probability(logprobs: Sequence[float], labels: Sequence[str], positive: str | None) -> float | None:
+    """The share of the positive label in the labels' probability."""
+    if positive is None:
+        return None
+    top = max(logprobs)
+    weights = [math.exp(value - top) for value in logprobs]
+    return weights[labels.index(positive)] / sum(weights)

@@ -1,25 +1,36 @@
-"""`predict`: shards of a cell, or a look at a few answers."""
+"""`predict`: shards of cells, a look at a few answers, or a check of what is on disk."""
 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
+from sftlib.artifacts.progress import ProgressFile, open_progress
 from sftlib.config.rundir import Run, open_target
 from sftlib.errors import InputError
 
 HELP = "predict the test set with a cell's adapter or with the base model"
 EXAMPLE = """examples:
   sft predict runs/latest --cell r8-lr0.001
+  sft predict runs/latest --cell r8,r16 --workers 2      (two processes; one loaded base each serves both adapters)
   sft predict configs/experiments/demo_cpu.yaml --cell baseline --shards 0-1
-  sft predict runs/latest --cell baseline --limit 4 --show"""
+  sft predict runs/latest --cell baseline --limit 4 --show
+  sft predict runs/latest --verify
+  torchrun --nproc-per-node 4 -m sftlib predict runs/latest     (accelerate launch likewise: each rank is a worker)
+
+exit code: 0 done, 1 failed, 2 the input is wrong, 3 shards are missing or not as they should be"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, help="experiment file or run directory")
-    parser.add_argument("--cell", help="cell to predict with (default: every cell)")
+    parser.add_argument("--cell", help="cells to predict with, as r8 or r8,r16 (default: every cell)")
     parser.add_argument("--shards", help="shards, as 3 or 0-7 (default: all)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that share the shards (default: predict.workers)"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="only check what is on disk; loads no model, writes nothing"
+    )
     parser.add_argument("--adapter", type=Path, help="predict with this adapter folder (with --limit)")
     parser.add_argument("--limit", type=int, metavar="N", help="only look at the first N records; writes nothing")
     parser.add_argument("--show", action="store_true", help="with --limit: print prompt, answer, label and time")
@@ -29,24 +40,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     target = open_target(arguments.target, arguments.set, arguments.runs_dir)
-    cells = [arguments.cell] if arguments.cell else [cell.id for cell in target.cells]
+    cells = arguments.cell.split(",") if arguments.cell else [cell.id for cell in target.cells]
+    for cell in cells:
+        target.cell(cell)  # an unknown cell is named before anything is loaded
     if arguments.limit:
-        return _look(target, cells[0], arguments)
+        from sftlib.infer.showing import show_answers
+
+        return show_answers(target, cells[0], arguments.adapter, arguments.limit, is_long=arguments.show)
     if arguments.adapter:
         raise InputError("--adapter goes with --limit: shards of a run belong to the adapter that the run trained")
-    for cell in cells:
-        _predict(target, cell, arguments.shards)
-    return 0
+    if arguments.verify:
+        from sftlib.infer.verifying import verify_shards
+
+        verify_shards(target, cells)
+        return 0
+    return _predict(target, cells, arguments)
 
 
-def _predict(target: Run, cell: str, shards: str | None) -> None:
-    from sftlib.artifacts.progress import open_progress
+def _predict(target: Run, cells: list[str], arguments: argparse.Namespace) -> int:
+    from sftlib.infer.workers import WorkerProgress, is_worker, worker_count
+
+    indices = parse_shards(arguments.shards, target.num_shards)
+    if is_worker():
+        with WorkerProgress(cells[0]) as progress:
+            return _predict_here(target, cells, indices, progress)
+    with open_progress(target.paths, "predict", ",".join(cells), 0, "records") as progress:
+        count = worker_count(arguments.workers or target.config.predict.workers, len(indices) * len(cells))
+        if count == 1:
+            return _predict_here(target, cells, indices, progress)
+        from sftlib.infer.sharing import share_shards
+
+        return share_shards(target, cells, indices, count, progress)
+
+
+def _predict_here(target: Run, cells: list[str], indices: list[int], progress: ProgressFile) -> int:
+    from sftlib.infer.engines import EngineSlot
     from sftlib.infer.stage import predict_shards
 
-    target.cell(cell)  # an unknown cell is named before torch is imported
-    indices = parse_shards(shards, target.num_shards)
-    with open_progress(target.paths, "predict", cell, 0, "records") as progress:
-        predict_shards(target, cell, indices, progress)
+    slot = EngineSlot()
+    for cell in cells:
+        predict_shards(target, cell, indices, progress, slot)
+    return 0
 
 
 def parse_shards(text: str | None, count: int) -> list[int]:
@@ -61,24 +95,3 @@ def parse_shards(text: str | None, count: int) -> list[int]:
     if not indices or indices[-1] >= count:
         raise InputError(f"--shards {text!r}: the run has shards 0 to {count - 1}")
     return indices
-
-
-def _look(target: Run, cell: str, arguments: argparse.Namespace) -> int:
-    from sftlib.infer.stage import Predictor, test_samples
-
-    config = target.cell_config(cell)
-    trained = None if target.cell(cell).is_baseline else target.paths.cell(cell).adapter
-    predictor = Predictor(config, arguments.adapter or trained)
-    samples = test_samples(target, config)[: arguments.limit]
-    prompts = [predictor.renderer.prompt(sample) for sample in samples]
-    started = time.time()
-    answers = predictor.engine.answer(prompts, lambda count: None)
-    seconds = time.time() - started
-    for sample, prompt, answer in zip(samples, prompts, answers, strict=True):
-        if arguments.show:
-            print(f"--- {sample.id}\n{prompt.text}")
-        said = f"  raw {answer.raw!r}" if answer.raw is not None else ""
-        score = f"  score {answer.score:.4f}" if answer.score is not None else ""
-        print(f"[{sample.id}] gold {sample.gold!r}  answer {answer.prediction!r} {answer.reason or ''}{score}{said}")
-    print(f"{len(samples)} records in {seconds:.2f} s ({seconds / len(samples):.3f} s each), method {predictor.method}")
-    return 0

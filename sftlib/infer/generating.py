@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from sftlib.artifacts.progress import say
 from sftlib.config.tree import SFTConfig
 from sftlib.data.parsing import parse_label
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.infer.answers import Answer
 from sftlib.infer.batches import BATCH_TOKENS, left_padded, token_batches
+from sftlib.infer.decoding import AnswerConstraint, RecordSampling, valid_answers
+from sftlib.infer.engines import Tick
+from sftlib.infer.prefixes import MINIMUM, Prefix, common_prefix
+from sftlib.infer.scoring import label_ids
+
+_TOLERANCE = {torch.float32: 1e-2}  # of the first token's logits, with the prefix reused and without
+_HALF_TOLERANCE = 1.0
 
 
 class Generator:
@@ -19,41 +28,118 @@ class Generator:
 
     def __init__(self, model: Any, renderer: Renderer, config: SFTConfig) -> None:
         self.model, self.config, self.tokenizer = model, config, renderer.tokenizer
-        self.stop_ids = renderer.stop_ids
+        self._pad, self._eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        is_constrained = config.predict.constrain and config.task.type == "classification"
+        self._answers = valid_answers(label_ids(renderer, config), self._eos) if is_constrained else []
+        self._prefix: Prefix | None = None
 
     @torch.inference_mode()
-    def answer(self, prompts: Sequence[Prompt], tick: Callable[[int], None]) -> list[Answer]:
-        """One answer a prompt, in the order of the prompts."""
-        answers: list[Answer | None] = [None] * len(prompts)
-        room = self.config.predict.max_new_tokens
-        torch.manual_seed(self.config.predict.seed)
-        for batch in token_batches(
-            [len(prompt.ids) + room for prompt in prompts], self.config.predict.batch_tokens or BATCH_TOKENS
-        ):
-            for position, ids in zip(batch, self._batch([prompts[i].ids for i in batch]), strict=True):
-                answers[position] = self._answer(ids)
-            tick(len(batch))
-        return [answer for answer in answers if answer is not None]
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Settle on the beginning that is run once; a model that does not follow it runs whole prompts."""
+        rows = sorted((prompt.ids for prompt in prompts), key=len)
+        shared = common_prefix(rows) if self.config.predict.prefix_cache else []
+        prefix = Prefix(shared if len(shared) >= MINIMUM and _keeps_all(self.model) else [])
+        self._prefix = prefix if prefix.ids and self._follows(prefix, [rows[0], rows[-1]]) else Prefix([])
 
-    def _batch(self, prompts: list[list[int]]) -> list[list[int]]:
-        ids, mask = left_padded(prompts, self.tokenizer.pad_token_id)
-        device, predict = self.model.device, self.config.predict
-        sampling = {"do_sample": True, "temperature": predict.temperature, "top_p": predict.top_p}
+    def _follows(self, prefix: Prefix, probes: list[list[int]]) -> bool:
+        try:
+            with_prefix, whole = self._first_logits(probes, prefix), self._first_logits(probes, Prefix([]))
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            say(f"generation: the prefix cannot be reused with this model ({type(error).__name__}: {str(error)[:160]})")
+            return False
+        off = (with_prefix - whole).abs().max().item()
+        if not off <= _TOLERANCE.get(self.model.dtype, _HALF_TOLERANCE):
+            say(f"generation: logits behind the reused prefix are {off:.2g} off: whole prompts are run")
+            return False
+        return True
+
+    def _first_logits(self, rows: list[list[int]], prefix: Prefix) -> torch.Tensor:
+        out = self._generate(rows, prefix, max_new_tokens=1, return_dict_in_generate=True, output_logits=True)
+        return out.logits[0].float()
+
+    @torch.inference_mode()
+    def answer(self, prompts: Sequence[Prompt], tick: Tick) -> list[Answer]:
+        """One answer a prompt, in the order of the prompts."""
+        if self._prefix is None:
+            self.prepare(prompts)
+        whole = Prefix([])
+        answers: dict[int, Answer] = {}
+        repeats = _repeats(prompts)
+        room = self.config.predict.max_new_tokens
+        for prefix in (self._prefix or whole, whole):
+            chosen = [i for i, p in enumerate(prompts) if i not in answers and prefix.begins(p.ids)]
+            lengths = [len(prompts[i].ids) + room for i in chosen]
+            for batch in token_batches(lengths, self.config.predict.batch_tokens or BATCH_TOKENS):
+                positions = [chosen[i] for i in batch]
+                found = self._batch([prompts[i].ids for i in positions], prefix, [repeats[i] for i in positions])
+                answers |= {i: self._answer(ids) for i, ids in zip(positions, found, strict=True)}
+                tick(len(batch))
+        return [answers[i] for i in range(len(prompts))]
+
+    def _batch(self, rows: list[list[int]], prefix: Prefix, repeats: list[int]) -> list[list[int]]:
+        predict, width = self.config.predict, max(map(len, rows))
+        processors: list[Any] = [AnswerConstraint(self._answers, width)] if self._answers else []
+        if predict.temperature:
+            processors.append(RecordSampling(rows, predict.seed, predict.temperature, predict.top_p, repeats))
         stopping = {"stop_strings": predict.stop, "tokenizer": self.tokenizer} if predict.stop else {}
-        out = self.model.generate(
-            input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(mask, device=device),
-            max_new_tokens=predict.max_new_tokens, pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.stop_ids, **(sampling if predict.temperature else {"do_sample": False}),
-            **stopping,
+        out = self._generate(
+            rows, prefix, max_new_tokens=predict.max_new_tokens, logits_processor=processors, **stopping
+        )
+        return [row[width:] for row in out.tolist()]
+
+    def _generate(self, rows: list[list[int]], prefix: Prefix, **arguments: Any) -> Any:
+        """Greedy: what samples is a processor. Padding stands between the prefix and a row's own tokens."""
+        start, device = len(prefix), self.model.device
+        ids, mask = left_padded([row[start:] for row in rows], self._pad)
+        cache = prefix.copied(len(rows), self._fill)
+        return self.model.generate(
+            input_ids=torch.tensor([prefix.ids + row for row in ids], device=device),
+            attention_mask=torch.tensor([[1] * start + row for row in mask], device=device),
+            do_sample=False, temperature=None, top_p=None, top_k=None, pad_token_id=self._pad, eos_token_id=self._eos,
+            **({"past_key_values": cache} if cache is not None else {}), **arguments,
         )  # fmt: skip
-        return [row[len(ids[0]) :] for row in out.tolist()]
+
+    def _fill(self, ids: list[int], cache: Any) -> None:
+        self.model(input_ids=torch.tensor([ids], device=self.model.device), past_key_values=cache, use_cache=True)
 
     def _answer(self, ids: list[int]) -> Answer:
-        end = next((at for at, token in enumerate(ids) if token in self.stop_ids), None)
-        ended, ids = end is not None, ids[:end]
+        ended = self._eos in ids
+        ids = ids[: ids.index(self._eos)] if ended else ids
+        while ids and ids[-1] == self._pad:  # behind a stop string
+            ids, ended = ids[:-1], True
         raw = self.tokenizer.decode(ids, skip_special_tokens=False)
-        truncated = not ended and len(ids) >= self.config.predict.max_new_tokens
-        if self.config.task.type == "generation":
-            return Answer(raw, "truncated" if truncated else None, raw, new_tokens=len(ids))
-        label, reason = parse_label(raw, self.config.task, truncated=truncated)
-        return Answer(label, reason, raw, new_tokens=len(ids))
+        raw, is_stopped = cut_at_stop(raw, self.config.predict.stop)
+        truncated = not ended and not is_stopped and len(ids) >= self.config.predict.max_new_tokens
+        return read_answer(raw, self.config, truncated=truncated, new_tokens=len(ids))
+
+
+def read_answer(raw: str, config: SFTConfig, *, truncated: bool, new_tokens: int) -> Answer:
+    """The label in a model's words, or the words themselves where the task has no labels."""
+    if config.task.type == "generation":
+        return Answer(raw, "truncated" if truncated else None, raw, new_tokens=new_tokens)
+    label, reason = parse_label(raw, config.task, truncated=truncated)
+    return Answer(label, reason, raw, new_tokens=new_tokens)
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """The text before the first stop string, and whether there was one."""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return (text[: min(places)], True) if places else (text, False)
+
+
+def _repeats(prompts: Sequence[Prompt]) -> list[int]:
+    """How often the same prompt came before."""
+    seen: Counter[str] = Counter()
+    counts = []
+    for prompt in prompts:
+        counts.append(seen[prompt.text])
+        seen[prompt.text] += 1
+    return counts
+
+
+def _keeps_all(model: Any) -> bool:
+    """Whether every layer keeps every key: with a window, padding behind the prefix would push the prefix out of it."""
+    text = model.config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or [])
+    has_window = getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True)
+    return kinds == {"full_attention"} if kinds else not has_window

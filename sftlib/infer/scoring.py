@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,13 +13,13 @@ from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.data.samples import target_text
 from sftlib.errors import InputError
-from sftlib.infer.answers import Answer
+from sftlib.infer.answers import Answer, scored_answer
 from sftlib.infer.batches import BATCH_TOKENS, token_batches
+from sftlib.infer.engines import Tick
 from sftlib.infer.forwards import FORWARDS, Forward, PlainForward, RowForward, UnsupportedError
 from sftlib.infer.prefixes import MINIMUM, Prefix, common_prefix
 from sftlib.infer.trees import grow_tree
 
-Tick = Callable[[int], None]
 # How far a faster way may be from the plain one, in log-likelihood of a whole label, before it counts as wrong.
 _TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-6}
 _HALF_TOLERANCE = 0.25
@@ -33,7 +33,7 @@ class LabelScorer:
     def __init__(self, model: Any, renderer: Renderer, config: SFTConfig) -> None:
         self.model, self.config = model, config
         self.labels = config.task.labels
-        self.label_ids = _label_ids(renderer, config)
+        self.label_ids = label_ids(renderer, config)
         self.tree = grow_tree(self.label_ids)
         self._vocabulary = len(renderer.tokenizer)
         self._forward: Forward | None = None
@@ -92,7 +92,9 @@ class LabelScorer:
             for batch in token_batches(lengths, self._budget(), self._most_rows(forward)):
                 positions = [chosen[i] for i in batch]
                 found = forward.logprobs([prompts[i].ids for i in positions])
-                answers |= {i: self._answer(scores) for i, scores in zip(positions, found, strict=True)}
+                answers |= {
+                    i: scored_answer(scores, self.config.task) for i, scores in zip(positions, found, strict=True)
+                }
                 tick(len(batch))
         return [answers[i] for i in range(len(prompts))]
 
@@ -104,11 +106,6 @@ class LabelScorer:
     def _most_rows(self, forward: Forward) -> int:
         return max(1, _READ_AT_ONCE // (forward.places * self._vocabulary))
 
-    def _answer(self, logprobs: list[float]) -> Answer:
-        best = max(range(len(self.labels)), key=logprobs.__getitem__)
-        score = positive_probability(logprobs, self.labels, self.config.task.positive)
-        return Answer(self.labels[best], None, None, logprobs, score)
-
 
 def _distance(found: list[list[float]], expected: list[list[float]]) -> float:
     """The largest difference; nan where one of them is."""
@@ -116,16 +113,7 @@ def _distance(found: list[list[float]], expected: list[list[float]]) -> float:
     return math.nan if any(map(math.isnan, off)) else max(off, default=0.0)
 
 
-def positive_probability(logprobs: Sequence[float], labels: Sequence[str], positive: str | None) -> float | None:
-    """The share of the positive label in the labels' probability."""
-    if positive is None:
-        return None
-    top = max(logprobs)
-    weights = [math.exp(value - top) for value in logprobs]
-    return weights[labels.index(positive)] / sum(weights)
-
-
-def _label_ids(renderer: Renderer, config: SFTConfig) -> list[list[int]]:
+def label_ids(renderer: Renderer, config: SFTConfig) -> list[list[int]]:
     texts = [target_text(label, config) for label in config.task.labels]
     ids = [renderer.answer_ids(text) for text in texts]
     eos = renderer.tokenizer.eos_token_id

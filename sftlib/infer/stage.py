@@ -1,44 +1,36 @@
-"""The prediction stage: the shards of one cell that are not there yet, with the model loaded once."""
+"""The prediction stage: shards that are not there yet, of one cell after another, with the base loaded once."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import Any
 
 from sftlib.artifacts.adapters import read_adapter_record
+from sftlib.artifacts.claims import take_claim
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import ProgressFile, say
 from sftlib.artifacts.shards import VALID, check_shard, commit_shard, shard_range
+from sftlib.config.predict import COSMETIC
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
-from sftlib.data.rendering import Prompt, Renderer, tokenizer_digest
+from sftlib.data.rendering import Renderer, tokenizer_digest
 from sftlib.data.samples import Sample, samples_of
 from sftlib.errors import InputError
 from sftlib.infer.answers import Answer
-from sftlib.infer.generating import Generator
-from sftlib.infer.scoring import LabelScorer
+from sftlib.infer.engines import METHODS, Answerer, EngineSlot
 from sftlib.infer.table import multiple_membership, shard_table
-from sftlib.models.hardware import dtype_of
-from sftlib.models.loading import load_tokenizer, load_trained, model_identity
+from sftlib.models.loading import load_tokenizer, model_identity
 
-
-class Engine(Protocol):
-    """What answers prompts: one answer a prompt, in their order."""
-
-    def answer(self, prompts: Sequence[Prompt], tick: Callable[[int], None]) -> list[Answer]: ...
-
-
-_ENGINES: dict[str, Callable[[Any, Renderer, SFTConfig], Engine]] = {"score": LabelScorer, "generate": Generator}
+_POLL_S = 0.5
+_EXAMPLES = 32  # prompts of the whole test set by which a method finds what they share
 
 
 class Predictor:
     """One loaded model that answers samples, and what its answers depend on."""
 
-    def __init__(self, config: SFTConfig, adapter: Path | None) -> None:
-        torch.set_num_threads(config.train.threads)
+    def __init__(self, config: SFTConfig, adapter: Path | None, slot: EngineSlot | None = None) -> None:
         self.config = config
         self.tokenizer = load_tokenizer(config)
         self.renderer = Renderer(config, self.tokenizer)
@@ -46,11 +38,15 @@ class Predictor:
         self.base = model_identity(config)
         self.prompt_sha256, self.tokenizer_sha256 = self.renderer.fingerprint(), tokenizer_digest(self.tokenizer)
         self._check_adapter(adapter)
-        self.dtype = dtype_of(self._dtype_name())
-        self.method = prediction_method(config)
-        self.model = load_trained(config, adapter, self.dtype)
-        self.model.eval()
-        self.engine: Engine = _ENGINES[self.method](self.model, self.renderer, config)
+        self.dtype, self.method = self._dtype_name(), prediction_method(config)
+        engine = (slot or EngineSlot()).engine(config, self.dtype)
+        engine.use(adapter)
+        self.answerer: Answerer = getattr(engine, METHODS[self.method])(self.renderer, config)
+
+    def prepare(self, samples: Sequence[Sample]) -> None:
+        """Show the method prompts from all over the test set, whichever shards this process takes."""
+        step = max(1, len(samples) // _EXAMPLES)
+        self.answerer.prepare([self.renderer.prompt(sample) for sample in samples[::step]])
 
     def _dtype_name(self) -> str:
         """As the experiment says; else as the adapter was trained, and the base as it would be."""
@@ -76,16 +72,15 @@ class Predictor:
 
     def parts(self, test_sha256: str) -> dict[str, str | None]:
         """Everything that shapes a prediction, for the shard's fingerprint."""
-        predict = self.config.predict.model_dump(
-            mode="json", exclude={"baseline", "num_shards", "shards_per_job", "batch_tokens"}
-        )
+        predict = self.config.predict.model_dump(mode="json", exclude=set(COSMETIC))
+        task = self.config.task.model_dump(mode="json")
         return {
             "adapter": self.record.weights_sha256 if self.record else None,
             "base": self.base,
             "prompt": self.prompt_sha256,
             "tokenizer": self.tokenizer_sha256,
             "test": test_sha256,
-            "settings": sha256_value([predict, self.config.task.model_dump(mode="json"), self.method, str(self.dtype)]),
+            "settings": sha256_value([predict, task, self.method, self.dtype]),
         }
 
 
@@ -95,8 +90,10 @@ def prediction_method(config: SFTConfig) -> str:
     return "score" if config.task.type == "classification" else "generate"
 
 
-def predict_shards(run: Run, cell: str, indices: Sequence[int], progress: ProgressFile) -> int:
-    """Predict those shards of the cell that are not valid yet; returns how many were predicted."""
+def predict_shards(
+    run: Run, cell: str, indices: Sequence[int], progress: ProgressFile, slot: EngineSlot | None = None
+) -> int:
+    """Predict those shards of the cell that are neither valid nor in another process's hands; returns how many."""
     config, paths = run.cell_config(cell), run.paths.cell(cell)
     known = run.known_parts(cell)
     todo = [i for i in indices if check_shard(paths, i, run.num_shards, known).state != VALID]
@@ -104,17 +101,49 @@ def predict_shards(run: Run, cell: str, indices: Sequence[int], progress: Progre
     if not todo:
         return 0
     samples = test_samples(run, config)
-    predictor = Predictor(config, None if run.cell(cell).is_baseline else paths.adapter)
-    rows = {index: shard_range(len(samples), index, run.num_shards) for index in todo}
-    progress.update(state="running", total=sum(map(len, rows.values())), force=True)
+    predictor = Predictor(config, None if run.cell(cell).is_baseline else paths.adapter, slot)
+    predictor.prepare(samples)
+    total = progress.progress.total + sum(len(shard_range(len(samples), i, run.num_shards)) for i in todo)
+    progress.update(state="running", total=total, force=True)
     several, parts = multiple_membership(config, samples), predictor.parts(run.inputs["test"]["sha256"])
-    for index, where in rows.items():
-        commit_shard(
-            paths, _predict(predictor, samples, where, several, progress),
-            parts=parts, index=index, count=run.num_shards, first_row=where.start,
-        )  # fmt: skip
+
+    def predict(index: int) -> None:
+        where = shard_range(len(samples), index, run.num_shards)
+        table = _predict(predictor, samples, where, several, progress)
+        commit_shard(paths, table, parts=parts, index=index, count=run.num_shards, first_row=where.start)
         say(f"{cell}: shard {index} of {run.num_shards}, {len(where)} records")
-    return len(todo)
+
+    def is_there(index: int) -> bool:
+        return check_shard(paths, index, run.num_shards, known).state == VALID
+
+    return _take_all(todo, is_there, lambda index: _claimed(run, cell, index, is_there, predict))
+
+
+def _take_all(todo: Sequence[int], is_there: Callable[[int], bool], take: Callable[[int], bool]) -> int:
+    """Go over the shards until each is there. One that another process works on is waited for: should that process
+    die, the shard comes free, and who waits has the model loaded already."""
+    taken = 0
+    while todo:
+        mine = [index for index in todo if take(index)]
+        taken += len(mine)
+        todo = [index for index in todo if index not in mine and not is_there(index)]
+        if todo and not mine:
+            time.sleep(_POLL_S)
+    return taken
+
+
+def _claimed(run: Run, cell: str, index: int, is_there: Callable[[int], bool], predict: Callable[[int], None]) -> bool:
+    """Predict the shard if it is free, and still missing once it is ours."""
+    claim = take_claim(run.paths.cell(cell), index, run.num_shards)
+    if claim is None:
+        return False
+    try:
+        if is_there(index):
+            return False
+        predict(index)
+        return True
+    finally:
+        claim.release()
 
 
 def _predict(
@@ -122,7 +151,9 @@ def _predict(
 ) -> Any:
     chosen = samples[where.start : where.stop]
     prompts = [predictor.renderer.prompt(sample) for sample in chosen]
-    answers = predictor.engine.answer(prompts, lambda count: progress.update(done=progress.progress.done + count))
+    answers: list[Answer] = predictor.answerer.answer(
+        prompts, lambda count: progress.update(done=progress.progress.done + count)
+    )
     return shard_table(predictor.config, chosen, prompts, answers, where.start, several)
 
 

@@ -15,9 +15,10 @@ from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Renderer
 from sftlib.data.samples import Sample, target_text
 from sftlib.errors import InputError
+from sftlib.infer.answers import positive_probability
 from sftlib.infer.batches import left_padded, token_batches
 from sftlib.infer.prefixes import common_prefix
-from sftlib.infer.scoring import LabelScorer, positive_probability
+from sftlib.infer.scoring import LabelScorer
 from sftlib.infer.trees import grow_tree
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.processes import Process
+from sftlib.artifacts.processes import Process
 from sftlib.config.load import Experiment, load_experiment
 from sftlib.config.rundir import Run, prepare_run, read_splits
 

@@ -10,9 +10,9 @@ import pytest
 from jobs import freeze as freezing
 from jobs.driver import read_driver, sole_driver
 from jobs.freeze import freeze
-from jobs.processes import current_process
 from jobs.staging import stage_bundled, unstaged_models
 from sftlib.artifacts.atomic import write_json
+from sftlib.artifacts.processes import current_process
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import SftError
 from sftlib.paths import RunPaths

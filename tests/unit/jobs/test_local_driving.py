@@ -16,7 +16,7 @@ import pytest
 
 from jobs.attempts import all_attempts
 from jobs.driver import sole_driver
-from jobs.processes import Process
+from sftlib.artifacts.processes import Process
 from sftlib.config.rundir import Run
 from sftlib.errors import SftError
 

@@ -14,12 +14,12 @@ import pytest
 
 from jobs.attempts import new_attempt
 from jobs.cli import main
-from jobs.processes import current_process
 from jobs.results import result_table
 from jobs.rows import Row, status_rows
 from jobs.screen import LiveScreen, PlainScreen, live_table
 from jobs.tables import duration, rate
 from sftlib.artifacts.atomic import write_json
+from sftlib.artifacts.processes import current_process
 from sftlib.config.rundir import Run
 
 

@@ -18,9 +18,9 @@ import pytest
 from jobs.attempts import Attempt
 from jobs.ending import ending_of
 from jobs.policy import Verdict, in_words, verdict
-from jobs.processes import Process, current_process
 from jobs.schedule import State
 from jobs.supervisor import Supervisor
+from sftlib.artifacts.processes import Process, current_process
 
 
 @pytest.fixture(autouse=True)
