@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterable
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import SftError
 
-_SLURM, _DATA, _TRAIN, _PREDICT = "jobs on Slurm", "data and templates", "training", "prediction"
+_SLURM, _TRAIN = "jobs on Slurm", "training"
 _COMMANDS = dict.fromkeys(("rerun --verify",), _SLURM)
 
 # Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
 _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
     "train.save_merged_model": (_TRAIN, lambda c: c.train.save_merged_model),
-    "predict.engine vllm": (_PREDICT, lambda c: c.predict.engine != "transformers"),
-    "predict.calibrate": (_PREDICT, lambda c: c.predict.calibrate != "none"),
-    "predict.threshold": (_PREDICT, lambda c: c.predict.threshold != "argmax"),
 }
 UNBUILT = {**_COMMANDS, **{what: issue for what, (issue, _) in _SETTINGS.items()}}
 

@@ -80,6 +80,25 @@ def _task(config: SFTConfig) -> Iterator[Problem]:
                 yield Problem(f"task.{name}", f"{label!r} is not in task.labels{did_you_mean(label, task.labels)}")
 
 
+def _decisions(config: SFTConfig) -> Iterator[Problem]:
+    """What is fitted needs scores to be fitted on, and records that are not the test's."""
+    predict, task = config.predict, config.task
+    for key, is_asked in (("calibrate", predict.calibrate != "none"), ("threshold", predict.threshold != "argmax")):
+        if is_asked and (task.type != "classification" or predict.method == "generate"):
+            yield Problem(
+                f"predict.{key}",
+                "needs scores: task.type: classification and predict.method: score",
+                getattr(predict, key),
+            )
+    has_validation = config.data.validation is not None or config.data.validation_size is not None
+    for key, is_asked in (("calibrate", predict.calibrate == "batch"), ("threshold", predict.threshold != "argmax")):
+        if is_asked and not has_validation:
+            message = "is fitted on validation records: give data.validation or data.validation_size"
+            yield Problem(f"predict.{key}", message, getattr(predict, key))
+    if predict.constrain and task.type != "classification":
+        yield Problem("predict.constrain", "needs labels: task.type: classification", predict.constrain)
+
+
 def _parallel(config: SFTConfig) -> Iterator[Problem]:
     parallel = config.parallel
     if parallel.strategy == "single" and parallel.world_size > 1:
@@ -195,5 +214,5 @@ def _sweep_key(place: str, key: str) -> Iterator[Problem]:
 
 
 _CHECKS: list[Callable[[SFTConfig], Any]] = [
-    _sources, _splits, _formatting, _task, _parallel, _precision, _batches, _best_model, _container, _sweep,
+    _sources, _splits, _formatting, _task, _decisions, _parallel, _precision, _batches, _best_model, _container, _sweep,
 ]  # fmt: skip

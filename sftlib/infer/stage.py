@@ -19,8 +19,10 @@ from sftlib.data.rendering import Renderer, tokenizer_digest
 from sftlib.data.samples import Sample, samples_of
 from sftlib.errors import InputError
 from sftlib.infer.answers import Answer
+from sftlib.infer.decisions import Decision, settle_decision
 from sftlib.infer.engines import METHODS, Answerer, EngineSlot
 from sftlib.infer.table import multiple_membership, shard_table
+from sftlib.models.hardware import dtype_name, dtype_of
 from sftlib.models.loading import load_tokenizer, model_identity
 
 _POLL_S = 0.5
@@ -38,7 +40,7 @@ class Predictor:
         self.base = model_identity(config)
         self.prompt_sha256, self.tokenizer_sha256 = self.renderer.fingerprint(), tokenizer_digest(self.tokenizer)
         self._check_adapter(adapter)
-        self.dtype, self.method = self._dtype_name(), prediction_method(config)
+        self.dtype, self.method = dtype_name(dtype_of(self._dtype_name())), prediction_method(config)
         engine = (slot or EngineSlot()).engine(config, self.dtype)
         engine.use(adapter)
         self.answerer: Answerer = getattr(engine, METHODS[self.method])(self.renderer, config)
@@ -47,6 +49,10 @@ class Predictor:
         """Show the method prompts from all over the test set, whichever shards this process takes."""
         step = max(1, len(samples) // _EXAMPLES)
         self.answerer.prepare([self.renderer.prompt(sample) for sample in samples[::step]])
+
+    def answers(self, samples: Sequence[Sample]) -> list[Answer]:
+        """What the method says of samples that are no part of a shard."""
+        return self.answerer.answer([self.renderer.prompt(sample) for sample in samples], lambda count: None)
 
     def _dtype_name(self) -> str:
         """As the experiment says; else as the adapter was trained, and the base as it would be."""
@@ -106,10 +112,13 @@ def predict_shards(
     total = progress.progress.total + sum(len(shard_range(len(samples), i, run.num_shards)) for i in todo)
     progress.update(state="running", total=total, force=True)
     several, parts = multiple_membership(config, samples), predictor.parts(run.inputs["test"]["sha256"])
+    decision = settle_decision(run, cell, {**parts, "test": None}, predictor.answers)
+    if decision.digest:
+        parts["decision"] = decision.digest
 
     def predict(index: int) -> None:
         where = shard_range(len(samples), index, run.num_shards)
-        table = _predict(predictor, samples, where, several, progress)
+        table = _predict(predictor, decision, samples, where, several, progress)
         commit_shard(paths, table, parts=parts, index=index, count=run.num_shards, first_row=where.start)
         say(f"{cell}: shard {index} of {run.num_shards}, {len(where)} records")
 
@@ -147,14 +156,16 @@ def _claimed(run: Run, cell: str, index: int, is_there: Callable[[int], bool], p
 
 
 def _predict(
-    predictor: Predictor, samples: list[Sample], where: range, several: set[str], progress: ProgressFile
-) -> Any:
+    predictor: Predictor, decision: Decision, samples: list[Sample], where: range, several: set[str],
+    progress: ProgressFile,
+) -> Any:  # fmt: skip
     chosen = samples[where.start : where.stop]
     prompts = [predictor.renderer.prompt(sample) for sample in chosen]
     answers: list[Answer] = predictor.answerer.answer(
         prompts, lambda count: progress.update(done=progress.progress.done + count)
     )
-    return shard_table(predictor.config, chosen, prompts, answers, where.start, several)
+    decided = [decision.decide(answer, predictor.config) for answer in answers]
+    return shard_table(predictor.config, chosen, prompts, decided, where.start, several)
 
 
 def test_samples(run: Run, config: SFTConfig) -> list[Sample]:
