@@ -12,9 +12,7 @@ from tests.conftest import PROJECT
 
 @pytest.mark.parametrize(
     ("override", "named"),
-    [
-        ("predict.threshold=f1", "predict.threshold"),
-    ],
+    [],
 )
 def test_unbuilt_settings_are_refused_by_name(override: str, named: str) -> None:
     path = PROJECT / "configs" / "experiments" / "demo_cpu.yaml"
