@@ -14,10 +14,11 @@ from sftlib.artifacts.shards import read_shard
 from sftlib.config.checks import check_tree
 from sftlib.config.rundir import Run, open_target
 from sftlib.config.tree import SFTConfig
+from sftlib.data.samples import samples_of
 from sftlib.errors import InputError
 from sftlib.infer.answers import scored_answer
 from sftlib.infer.decisions import Decision, content_free
-from sftlib.infer.stage import Predictor, predict_shards, test_samples
+from sftlib.infer.stage import Predictor, predict_shards
 from sftlib.metrics.thresholds import fit_threshold
 from tests.posts import write_experiment, write_posts
 
@@ -48,8 +49,6 @@ def test_the_threshold_is_the_best_on_validation_and_decides_every_test_record(
     written = json.loads(run.paths.cell("baseline").decision.read_text())
     config = run.cell_config("baseline")
     predictor = Predictor(config, None)
-    from sftlib.data.samples import samples_of
-
     validation = samples_of(run.split(config, "validation"), config)
     scores = [answer.score for answer in predictor.answers(validation)]
     fit = fit_threshold([int(sample.gold == "hate") for sample in validation], scores, objective)
@@ -86,7 +85,7 @@ def test_batch_calibration_makes_the_validation_labels_even(tiny_model: Path, tm
 def test_contextual_calibration_asks_what_the_model_says_of_nothing(tiny_model: Path, tmp_path: Path) -> None:
     run = experiment(tmp_path, tiny_model, calibrate="contextual")
     config = run.cell_config("baseline")
-    sample = test_samples(run, config)[0]
+    sample = samples_of(run.split(config, "test"), config)[0]
     empty = content_free(sample, {"text": sample.messages[-1]["content"]}, config)
     assert [item.messages[-1]["content"] for item in empty] == ["N/A", "[MASK]", "-"]
     assert all(item.messages[:-1] == sample.messages[:-1] for item in empty)
