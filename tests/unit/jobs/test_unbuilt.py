@@ -18,5 +18,5 @@ def test_unbuilt_settings_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -
     path = PROJECT / "configs" / "experiments" / "demo_cpu.yaml"
     refuse_unbuilt(cell.config for cell in load_experiment(path, [], "local").cells)
     experiment = load_experiment(path, ["train.epochs=7"], "local")
-    with pytest.raises(SftError, match="'train.epochs 7' is not built yet"):
+    with pytest.raises(SftError, match=r"train\.epochs 7' is not built yet"):
         refuse_unbuilt(cell.config for cell in experiment.cells)
