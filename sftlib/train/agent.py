@@ -61,12 +61,13 @@ def exit_code(codes: dict[int, int]) -> int:
 
 def _hand_on(number: int, frame: Any) -> None:
     """The ranks finish their step, save and end; whoever asked decides how long that may take."""
-    for child in _children(os.getpid()):
+    for child in children(os.getpid()):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(child, signal.SIGTERM)  # whatever came: helpers of Python's own ignore this one and die of others
 
 
-def _children(parent: int) -> Iterator[int]:
+def children(parent: int) -> Iterator[int]:
+    """The processes that a process has started and that are there."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             _, _, fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")  # a name may hold blanks

@@ -13,6 +13,7 @@ from trl.trainer import sft_trainer
 from sftlib.data.collation import supervision
 from sftlib.train.head import add_supervised_head
 from sftlib.train.optimizers import speed_up_b
+from sftlib.train.resuming import keeping_types
 
 _NOT_FOR_MODELS = ("labels", "shift_labels", "record_tokens")
 
@@ -45,6 +46,10 @@ class SupervisedTrainer(trl.SFTTrainer):
         if is_new and self._lora_plus_ratio:
             speed_up_b(optimizer, self.model, self._lora_plus_ratio)
         return optimizer
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with keeping_types(self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     @property
     def trained_tokens(self) -> float:

@@ -24,7 +24,7 @@ from sftlib.config.tree import SFTConfig
 from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rendering import tokenizer_digest
 from sftlib.data.rows import Rows
-from sftlib.errors import StoppedError
+from sftlib.errors import DataError, StoppedError
 from sftlib.models.hardware import dtype_name
 from sftlib.models.loading import load_base, load_tokenizer, model_identity, model_source
 from sftlib.models.memory import naming_out_of_memory
@@ -125,6 +125,11 @@ class SFTTrainer:
     def _prepare_datasets(self) -> tuple[Rows, Rows | None]:
         splits: dict[str, Split | str] = {**(self.splits or {name: name for name in training_splits(self.config)})}
         rows = self.processor.rows(splits["train"])
+        if not rows.supervised_tokens:
+            raise DataError(
+                f"data.train: no token of its {len(rows)} records is supervised, every label is masked: set train.loss_on "
+                f"to what the records have ({self.config.train.loss_on!r} now); sft audit EXPERIMENT shows what is learnt from"
+            )
         validation = self.processor.rows(splits["validation"]) if "validation" in splits else None
         say(f"train: {len(rows)} records, {rows.tokens} tokens, {rows.supervised_tokens} supervised")
         return rows, validation

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from sftlib.config.steps import steps_per_epoch, total_steps
+from sftlib.config.steps import effective_batch, steps_per_epoch, total_steps
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
 from sftlib.train.arguments import training_arguments
+from tests.posts import write_experiment
 
 
 def config(**train: object) -> SFTConfig:
     return SFTConfig.model_validate({"train": train, "parallel": {"strategy": "ddp", "gpus_per_node": 4}})
 
 
-def test_the_default_preset_on_four_devices() -> None:
-    settings = config()
-    assert settings.train.batch_size * settings.train.gradient_accumulation * settings.parallel.world_size == 64
-    assert steps_per_epoch(settings, 2686) == 42 and total_steps(settings, 2686) == 126
-
-
-def test_warm_up_is_a_share_of_all_steps(tmp_path: Path) -> None:
-    arguments = training_arguments(config(precision="fp32"), tmp_path, 2686, has_validation=False)
-    assert arguments.warmup_steps == 4  # 3% of 126, rounded up
-    assert arguments.learning_rate == 2e-4 and arguments.weight_decay == 0.01
-    assert arguments.gradient_checkpointing is False and arguments.eval_strategy == "no"
+@pytest.mark.parametrize(
+    ("preset", "batch", "epoch", "steps", "warm_up"),
+    [
+        ("default", 64, 42, 126, 4),  # 2,686 records: 672 batches a device, 42 steps an epoch; 3% of 126, rounded up
+        ("high_capacity", 64, 42, 126, 4),
+        ("memory_efficient", 64, 42, 126, 4),
+        ("quick_test", 16, 168, 168, 6),
+    ],
+)
+def test_the_presets_on_four_devices(
+    tmp_path: Path, preset: str, batch: int, epoch: int, steps: int, warm_up: int
+) -> None:
+    write_experiment(tmp_path, "org/model")
+    values = {"preset": preset, "data": {"train": "train.jsonl", "test": "test.jsonl"}, "task": {"type": "generation"},
+              "train": {"precision": "fp32"}, "parallel": {"strategy": "ddp", "gpus_per_node": 4}}  # fmt: skip
+    (tmp_path / "preset.json").write_text(json.dumps(values))
+    settings = SFTConfig.from_file(tmp_path / "preset.json")
+    assert effective_batch(settings) == batch
+    assert steps_per_epoch(settings, 2686) == epoch and total_steps(settings, 2686) == steps
+    arguments = training_arguments(settings, tmp_path, 2686, has_validation=False)
+    assert arguments.warmup_steps == warm_up
+    assert arguments.learning_rate == {"high_capacity": 1e-4, "memory_efficient": 3e-4}.get(preset, 2e-4)
+    assert (
+        settings.lora.r
+        == settings.lora.alpha
+        == {"high_capacity": 64, "memory_efficient": 16, "quick_test": 8}.get(preset, 32)
+    )
+    assert arguments.weight_decay == 0.01 and arguments.eval_strategy == "no"
+    assert (settings.model.quantization.kind == "nf4") is (preset == "memory_efficient")
 
 
 def test_max_steps_wins_over_epochs() -> None:
