@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from jobs.audit import refuse_audited
@@ -14,6 +15,7 @@ from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
 from jobs.proposal import Proposal, check_placement, propose, split_counts
 from jobs.tables import number, pairs, plural, shorten, shown, table
 from sftlib.config.cells import Cell
+from sftlib.config.inputs import Split
 from sftlib.config.problems import ConfigError
 from sftlib.config.selection import origin_of
 from sftlib.config.steps import effective_batch
@@ -108,11 +110,15 @@ def _data(proposal: Proposal, name: str) -> Iterator[tuple[str, str]]:
     dropped = "".join(f", {number(count)} dropped by {why}" for why, count in split.dropped.items() if count)
     yield name, f"{records}{taken}, {split.format}{dropped}"
     for fault in split.faults:
-        yield "", shorten(f"  {fault}", _WIDTH - 14)
+        yield "", shorten(f"  {fault.replace(_folder(split), '')}", _WIDTH - 14)
     for column, values in split_counts(proposal, name).items():
         text = ", ".join(f"{value} {number(count)}" for value, count in values[:_MOST_VALUES])
         more = f", {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
         yield "", shorten(f"  {column}: {text}{more}", _WIDTH - 14)
+
+
+def _folder(split: Split) -> str:
+    return f"{Path(split.source.path).parent}/" if split.source.path else "/dev/null/"
 
 
 def _cells(proposal: Proposal) -> list[str]:

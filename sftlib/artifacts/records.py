@@ -99,7 +99,7 @@ def read_records(path: Path | Iterable[Path], on_fault: OnFault = _stop) -> Iter
             empty = False
             yield record
         if empty:
-            raise DataError(f"{file} holds no record: it is empty, or holds an empty list")
+            raise DataError(f"{file} holds no record: it is empty, or holds an empty list: expected at least one")
 
 
 def kind_of(file: Path) -> str | None:
@@ -303,6 +303,7 @@ def _pyarrow(file: Path, module: str | None = None) -> Any:
 def _arrow_records(file: Path, schema: Any, batches: Iterable[Any]) -> Iterator[Record]:
     names, position = _class_names(schema), 0
     for batch in batches:
+        batch.validate(full=True)  # a flipped bit in an offset would otherwise be followed out of the file
         for start in range(0, batch.num_rows, 1000):  # a saved data set may hold a million rows in one batch
             for row in batch.slice(start, 1000).to_pylist():
                 position += 1

@@ -124,7 +124,7 @@ class _Reading:
         try:
             if self._first is None:
                 if self.format == "auto":
-                    self.format = _detected(record, self.config.data)
+                    self.format = _detected(record, self.config)
                 self._check_asks(record)
                 self._first = record
             check_record(record, self.format, self.config)
@@ -161,9 +161,9 @@ class _Reading:
 
     def _faults_text(self) -> str:
         remedy = "set data.faulty: drop to leave what is faulty out, counted"
-        if self.fault_count == 1:
-            return f"{self.faults[0]}; mend it, or {remedy}"
         total = self.fault_count + self.good + self.filtered
+        if self.fault_count == 1:
+            return f"{self.faults[0]} (1 of {total} records is faulty): mend it, or {remedy}"
         lines = [f"  {fault}" for fault in self.faults]
         lines += [f"  and {self.fault_count - len(lines)} more"] if self.fault_count > len(lines) else []
         return "\n".join(
@@ -173,7 +173,7 @@ class _Reading:
     def finish(self, *, stop_at_fault: bool) -> None:
         """When all is read: raise when a fault stops, when nothing is left, when a group column was in no record."""
         self.stop_at_fault(stop_at_fault)
-        if self._first is None and self.faults:
+        if self.good == 0 and self.faults:
             raise DataError(self._faults_text())
         if self.good == 0:
             raise DataError(
@@ -229,11 +229,13 @@ def _function_digest(function: str) -> str:
     return sha256_file(file) if file.is_file() else function
 
 
-def _detected(record: Record, data: DataSection) -> str:
+def _detected(record: Record, config: SFTConfig) -> str:
     try:
-        return detect_format(record.fields, data)
+        fmt = detect_format(record.fields, config.data)
     except DataError as error:
         raise DataError(f"{record.place}: {error}") from None
+    # A first record without its label must not make plain text of a classification.
+    return "labelled" if fmt == "text" and config.task.type == "classification" else fmt
 
 
 def sample_ids(records: list[Record], id_column: str | None) -> list[str]:
