@@ -1,7 +1,6 @@
-"""From a file of chat records to packed, masked token rows: TRL's own preparation against ours, cold and warm, and the
-memory of a million records.
+"""From a file of chat records to packed, masked token rows: TRL's own preparation against ours, cold and warm.
 
-python -m benchmarks.preparation [--records 100000] [--rounds 3] [--million 1000000] [--write]
+python -m benchmarks.preparation [--records 100000] [--rounds 3] [--write]
 
 Each measurement is a process of its own, peers in turn. Both sides get the same file, tokenizer (SmolLM2), template,
 number of processes and row length; they must end with the same tokens and the same mask, or the benchmark fails.
@@ -40,7 +39,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--million", type=int, default=0, help="records of the memory run; 0: take the committed one")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--side", choices=_SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -58,25 +56,24 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> int:
     for _ in range(arguments.rounds):
         for side, runs in measured.items():
             shutil.rmtree(folder / "cache", ignore_errors=True)
-            runs.append({"cold": _process(side, folder), "warm": _process(side, folder)})
+            runs.append({"cold": measure(side, folder), "warm": measure(side, folder)})
     _check_equal(measured, folder)
     rows = [row for side, runs in measured.items() for row in _rows(side, runs)]
     ratio = _seconds(measured["trl"], "cold") / _seconds(measured["sftlib"], "cold")
-    memory = _million(arguments.million, folder)
     publish(
         "preparation", f"Preparing {arguments.records:,} chat records: tokenise, mask, pack", rows,
-        notes=_notes(arguments, ratio, memory), write=arguments.write, cold_ratio=round(ratio, 2), million=memory,
+        notes=_notes(arguments, ratio), write=arguments.write, cold_ratio=round(ratio, 2),
     )  # fmt: skip
     return 0
 
 
-def _process(side: str, folder: Path) -> dict[str, Any]:
+def measure(side: str, folder: Path, suite: str = "preparation") -> dict[str, Any]:
     """One measurement in a fresh process; its peak memory is of the process and its children together."""
     environment = {**os.environ, "HF_HOME": str(folder / "cache" / "hf"), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1",
                    "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}  # fmt: skip
-    command = [sys.executable, "-m", "benchmarks.preparation", "--side", side, "--folder", str(folder)]
+    command = [sys.executable, "-m", f"benchmarks.{suite}", "--side", side, "--folder", str(folder)]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    watch = _Memory(child.pid)
+    watch = Memory(child.pid)
     output, _ = child.communicate()
     if child.returncode:
         raise SystemExit(f"{side} failed with exit code {child.returncode}")
@@ -107,40 +104,22 @@ def _check_equal(measured: dict[str, list[dict[str, Any]]], folder: Path) -> Non
     }
     if counts["trl"] != counts["sftlib"]:
         raise SystemExit(f"not the same work: {counts}")
-    first = {side: _process(f"{side}-first", folder)["rows"] for side in measured}
+    first = {side: measure(f"{side}-first", folder)["rows"] for side in measured}
     if first["trl"] != first["sftlib"]:
         raise SystemExit("not the same work: the first thousand rows differ")
 
 
-def _notes(arguments: argparse.Namespace, ratio: float, memory: dict[str, Any] | None) -> list[str]:
+def _notes(arguments: argparse.Namespace, ratio: float) -> list[str]:
     runs = "one process each, in turn" if arguments.rounds == 1 else f"medians of {arguments.rounds} runs, in turn"
-    notes = [
+    return [
         f"cold: {ratio:.2f} x TRL's tokens/s; {runs}; {PROCESSES} dataset processes on both sides; rows of {CAPACITY} tokens",
         "TRL: `SFTTrainer._prepare_dataset` with packing_strategy bfd, dataset_num_proc 2; reading the file is not counted",
         "sftlib: `SFTDatasetProcessor.rows` and `plan_rows`; reading and hashing the file is counted",
         "the first thousand rows of both were compared token by token and label by label before anything was written",
     ]  # fmt: skip
-    if memory:
-        notes.append(
-            f"{memory['records']:,} records, data.streaming: at most {memory['peak_mb']:,} MB (proportional set size of all "
-            f"processes) while preparing, {memory['training_peak_mb']:,} MB while every row is then read in random batches; "
-            f"{memory['tokens']:,} tokens in {memory['seconds']:.0f} s"
-        )
-    return notes
 
 
-def _million(records: int, folder: Path) -> dict[str, Any] | None:
-    if not records:
-        return None
-    write_chats(folder / "chats.jsonl", records)
-    shutil.rmtree(folder / "cache", ignore_errors=True)
-    built = _process("sftlib", folder)
-    read = _process("sftlib-batches", folder)
-    facts = {"records": records, "peak_mb": built["peak_mb"], "training_peak_mb": read["peak_mb"]}
-    return {**facts, "tokens": built["tokens"], "seconds": built["seconds"]}
-
-
-class _Memory:
+class Memory:
     """Peak of the proportional set size of a process and its descendants, by looking ten times a second."""
 
     def __init__(self, pid: int) -> None:
@@ -177,8 +156,8 @@ def _pss_kb(pid: int) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
-def write_chats(path: Path, count: int, seed: int = 0) -> None:
-    """Chats of system, user and assistant in invented words; lengths spread as people's are."""
+def write_chats(path: Path, count: int, seed: int = 0, shorter: float = 0.0) -> None:
+    """Chats of system, user and assistant in invented words; lengths spread as people's are, e^shorter times shorter."""
     draw = random.Random(seed)
     words = ["".join(draw.choices(_SYLLABLES, k=draw.randint(1, 4))) for _ in range(20_000)]
     words += ["the", "and", "of", "is", "to", "what", "how", "why", "it", "with"] * 1500
@@ -190,14 +169,16 @@ def write_chats(path: Path, count: int, seed: int = 0) -> None:
     with path.open("w", encoding="utf-8") as stream:
         for _ in range(count):
             system = {"role": "system", "content": "You are a helpful assistant who answers in short."}
-            asked = {"role": "user", "content": text(3.2)}
-            stream.write(json.dumps({"messages": [system, asked, {"role": "assistant", "content": text(3.4)}]}) + "\n")
+            asked = {"role": "user", "content": text(3.2 - shorter)}
+            stream.write(
+                json.dumps({"messages": [system, asked, {"role": "assistant", "content": text(3.4 - shorter)}]}) + "\n"
+            )
 
 
 def _sftlib(folder: Path) -> dict[str, Any]:
     from sftlib.data.packing import plan_rows
 
-    processor = _processor(folder)
+    processor = processor_of(folder)
     started = time.perf_counter()
     rows = processor.rows("train")
     prepared = time.perf_counter() - started
@@ -208,22 +189,11 @@ def _sftlib(folder: Path) -> dict[str, Any]:
 
 
 def _sftlib_first(folder: Path) -> dict[str, Any]:
-    rows = _processor(folder).rows("train")
+    rows = processor_of(folder).rows("train")
     return {"rows": [[row["input_ids"], row["labels"]] for row in map(rows.__getitem__, range(1000))]}
 
 
-def _sftlib_batches(folder: Path) -> dict[str, Any]:
-    """What a training reads: every row once, in random order, as the trainer's data loader asks for it."""
-    from torch.utils.data import DataLoader
-
-    from sftlib.data.collation import SupervisedCollator
-
-    rows = _processor(folder).rows("train")
-    loader = DataLoader(rows.as_dataset(), batch_size=32, shuffle=True, collate_fn=SupervisedCollator(2, 8))
-    return {"tokens": sum(int(batch["attention_mask"].sum()) for batch in loader)}
-
-
-def _processor(folder: Path) -> Any:
+def processor_of(folder: Path) -> Any:
     from sftlib.config.references import bundled_model
     from sftlib.config.tree import SFTConfig
     from sftlib.data.processing import SFTDatasetProcessor
@@ -293,7 +263,7 @@ def _prompt_and_completion(chats: Any, folder: Path) -> Any:
 
 
 _SIDES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "trl": _trl, "sftlib": _sftlib, "trl-first": _trl_first, "sftlib-first": _sftlib_first, "sftlib-batches": _sftlib_batches,
+    "trl": _trl, "sftlib": _sftlib, "trl-first": _trl_first, "sftlib-first": _sftlib_first,
 }  # fmt: skip
 
 if __name__ == "__main__":
