@@ -82,12 +82,16 @@ class DataSection(Section):
     text_is_rendered: bool = knob(
         False, "texts (format text, formatting_func) hold the template's own control tokens: read them as such"
     )
-    streaming: bool = knob(False, "read records as they are needed instead of all at once; for millions of records")
-    workers: int = knob(0, "processes that tokenise; 0: one per core", ge=0)
+    streaming: bool = knob(
+        False, "read records as they are needed and keep none (train, validation); for millions of records"
+    )
+    workers: int = knob(0, "processes that tokenise, each with one thread; 0: one per core", ge=0)
     accept: list[AuditError] = knobs(
         "audit errors that shall not stop the run: they stay in the report as warnings", list
     )
-    cache: bool = knob(True, "keep tokenised records in a cache that is keyed by content")
+    cache: bool = knob(
+        True, "keep tokenised records in a cache that is named by content; off: each training tokenises anew"
+    )
 
 
 class PromptSection(Section):

@@ -7,11 +7,11 @@ is found before anything is submitted. The same functions give the data stage it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_value
 from sftlib.artifacts.records import Record, read_records
@@ -36,7 +36,7 @@ class Split:
     name: str
     source: Source  # of the records; for a part of train, train's
     format: str
-    records: list[Record]
+    records: Sequence[Record]
     dropped: dict[str, int] = field(default_factory=dict)  # why -> how many
     sha256: str = ""
     available: int = 0  # records before samples and subsets
@@ -57,6 +57,8 @@ def named_splits(config: SFTConfig) -> list[str]:
 
 def read_split(config: SFTConfig, name: str) -> Split:
     """Read one split of the experiment and check that each record is what the format says."""
+    if config.data.streaming and name != "test":
+        return _streamed_split(config, name)
     reading = _Reading(config, name)
     records = list(reading)
     reading.finish(stop_at_fault=config.data.faulty == "error")
@@ -65,6 +67,24 @@ def read_split(config: SFTConfig, name: str) -> Split:
         seen = selection.outline(records, lambda: reading.format, config.data)
         rows, available = selection.chosen_rows(config.data, name, seen)
         records = [records[row] for row in rows]
+    return _whole(config, name, reading, records, available)
+
+
+def _streamed_split(config: SFTConfig, name: str) -> Split:
+    """All records are read and checked, and none is kept."""
+    reading, count = _Reading(config, name), 0
+    if selection.needs_choice(config.data, name):
+        seen = selection.outline(reading, lambda: reading.format, config.data)
+        reading.finish(stop_at_fault=config.data.faulty == "error")
+        rows, available = selection.chosen_rows(config.data, name, seen)
+        count = len(rows)
+    else:
+        count = available = sum(1 for _ in reading)
+        reading.finish(stop_at_fault=config.data.faulty == "error")
+    return _whole(config, name, reading, StreamedRecords(config, name, count), available)
+
+
+def _whole(config: SFTConfig, name: str, reading: _Reading, records: Sequence[Record], available: int) -> Split:
     return Split(
         name, reading.source, reading.format, records, reading.dropped(), split_digest(config, name), available,
         tuple(map(str, reading.faults[:_MOST_FAULTS])),
@@ -88,6 +108,30 @@ def stream_split(config: SFTConfig, name: str, size: int = 1000) -> Iterator[Spl
     reading.finish(stop_at_fault=config.data.faulty == "error")
     if left := reading.take_dropped():
         yield Split(name, reading.source, reading.format, [], left)
+
+
+class StreamedRecords(Sequence[Record]):
+    """The records of a split that are read anew whenever somebody goes through them; only their number is held."""
+
+    def __init__(self, config: SFTConfig, name: str, count: int) -> None:
+        self._config, self._name, self._count = config, name, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Record]:
+        for part in stream_split(self._config, self._name):
+            yield from part.records
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self._count)
+            return list(islice(self, start, stop, step)) if step > 0 else list(self)[index]
+        return next(islice(self, range(self._count)[index], None))
 
 
 class _Reading:
@@ -238,7 +282,7 @@ def _detected(record: Record, config: SFTConfig) -> str:
     return "labelled" if fmt == "text" and config.task.type == "classification" else fmt
 
 
-def sample_ids(records: list[Record], id_column: str | None) -> list[str]:
+def sample_ids(records: Sequence[Record], id_column: str | None) -> list[str]:
     """A unique id for each record: of the named field, of a usual one when it is unique, else the position."""
     column = id_column or next((name for name in _ID_FIELDS if all(name in r.fields for r in records)), None)
     if column is None:

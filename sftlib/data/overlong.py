@@ -52,14 +52,14 @@ def _most(counts: Counter[str]) -> str:
     return ", ".join(f"{value[:40]}: {count}" for value, count in counts.most_common(_MOST_VALUES)) + more
 
 
-def cut_prompt(renderer: Renderer, sample: Sample, row: TrainingRow, limit: int) -> TrainingRow:
+def cut_prompt(renderer: Renderer, sample: Sample, row: TrainingRow, limit: int, place: str) -> TrainingRow:
     """The row with tokens taken out of its prompt: the head (BOS, system prompt, opening of the first turn, instruction
     before the first placeholder) stays, and so do the end of the prompt and the whole answer."""
     prompt = renderer.prompt(sample).ids
     head, answer = _head(renderer, sample, prompt), len(row.ids) - len(prompt)
     if head + answer > limit:
         raise DataError(
-            f"sample {sample.id}: the head of its prompt ({head} tokens: system prompt and what opens the turn) and its "
+            f"{place}: the head of its prompt ({head} tokens: system prompt and what opens the turn) and its "
             f"answer ({answer} tokens) do not fit in train.max_length = {limit}, and neither is ever cut: raise "
             f"train.max_length, or set train.overlong to drop"
         )

@@ -63,25 +63,39 @@ def render_block(renderer: Renderer, part: Split) -> Block:
     config, overlong = renderer.config, Overlong()
     limit, policy = config.train.max_length, config.train.overlong
     samples = samples_of(part, config)
-    kept: list[tuple[Sample, TrainingRow]] = []
-    for sample, row in zip(samples, renderer.rows(samples), strict=True):
+    kept: list[tuple[str, TrainingRow]] = []  # where the record stands, its row
+    rows = zip(part.records, samples, _rendered(renderer, part, samples), strict=True)
+    for record, sample, row in rows:
         if len(row.ids) > limit:
             overlong.add(sample, len(row.ids), config)
             if policy != "truncate_prompt":
                 continue
-            row = cut_prompt(renderer, sample, row, limit)
-        kept.append((sample, row))
-    rows = Rows.of([row for _, row in kept])
-    _check_supervised(kept, rows)
-    return Block(len(part), rows, overlong, part.dropped)
+            row = cut_prompt(renderer, sample, row, limit, record.place)
+        kept.append((record.place, row))
+    block = Rows.of([row for _, row in kept])
+    _check_supervised(kept, block)
+    return Block(len(part), block, overlong, part.dropped)
 
 
-def _check_supervised(kept: list[tuple[Sample, TrainingRow]], rows: Rows) -> None:
+def _rendered(renderer: Renderer, part: Split, samples: list[Sample]) -> list[TrainingRow]:
+    """All at once; where that fails, one by one, because the error must name the record."""
+    try:
+        return renderer.rows(samples)
+    except DataError:
+        for record, sample in zip(part.records, samples, strict=True):
+            try:
+                renderer.rows([sample])
+            except DataError as error:
+                raise DataError(f"{record.place}: {error}") from None
+        raise
+
+
+def _check_supervised(kept: list[tuple[str, TrainingRow]], rows: Rows) -> None:
     """A row without a supervised token would be read, computed and learnt nothing from."""
     counts = np.diff(np.concatenate(([0], np.cumsum(rows.supervised)))[rows.offsets])
     for index in np.flatnonzero(counts == 0):
-        sample, row = kept[index]
-        raise DataError(f"sample {sample.id}: none of its {len(row.ids)} tokens is supervised: nothing can be learnt")
+        place, row = kept[index]
+        raise DataError(f"{place}: none of its {len(row.ids)} tokens is supervised: nothing can be learnt")
 
 
 def write_rows(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,10 @@ class SFTDatasetProcessor:
         if isinstance(split, str):
             yield from stream_split(self.config, name, PART)
             return
-        for start in range(0, len(split), PART):
-            part = replace(split, records=split.records[start : start + PART])
-            yield part if start == 0 else replace(part, dropped={})
+        records, dropped = iter(split.records), split.dropped
+        while part := list(islice(records, PART)):
+            yield replace(split, records=part, dropped=dropped)
+            dropped = {}
 
     def _built(
         self, key: str, key_parts: dict[str, Any], name: str, parts: Iterator[Split], tick: Tick
@@ -150,7 +152,7 @@ def _wait_for(key: str) -> tuple[TokenPaths, Entry]:
 
 def _data_settings(config: SFTConfig) -> dict[str, Any]:
     """The section without what names a place or a way of working: content is hashed, not paths."""
-    settings = config.data.model_dump(mode="json", exclude={"workers", "cache", "streaming"})
+    settings = config.data.model_dump(mode="json", exclude={"workers", "cache", "streaming", "formatting_func"})
     for source in (settings[name] for name in ("train", "validation", "test")):
         if source:
             source.pop("path")
@@ -168,13 +170,15 @@ def _where(config: SFTConfig, name: str) -> str:
 
 
 def _source_digest(function: str | None) -> str | None:
-    """The hash of the file that `module:function` stands in."""
+    """The hash of the file that `module:function` or `/path/file.py:function` stands in."""
     if function is None:
         return None
-    spec = find_spec(function.partition(":")[0])
-    if spec is None or spec.origin is None:
-        raise DataError(f"data.formatting_func = {function!r}: there is no such module")
-    return sha256_file(Path(spec.origin))
+    where, _, name = function.rpartition(":")
+    spec = None if where.endswith(".py") else find_spec(where)
+    path = Path(spec.origin) if spec and spec.origin else Path(where)
+    if not path.is_file():
+        raise DataError(f"data.formatting_func = {function!r}: {where} is not there")
+    return sha256_lines([sha256_file(path), name])
 
 
 def code_digest() -> str:

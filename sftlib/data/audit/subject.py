@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ def _fault(record: Record, fmt: str, config: SFTConfig) -> tuple[str, str] | Non
     return None
 
 
-def _samples(records: list[Record], split: Split, config: SFTConfig) -> Iterator[tuple[Record, Sample | str]]:
+def _samples(records: Sequence[Record], split: Split, config: SFTConfig) -> Iterator[tuple[Record, Sample | str]]:
     """Each record with its sample, or why it has none: halves are tried until the bad ones stand alone."""
     if not records:
         return

@@ -95,7 +95,10 @@ def test_short_records_are_as_they_were(tmp_path: Path) -> None:
 
 def test_what_cannot_be_cut_is_named(tmp_path: Path) -> None:
     for record, told in (
-        (chat("short", "word " * 60), r"its answer \(\d+ tokens\) do not fit in train.max_length = 100"),
+        (
+            chat("short", "word " * 60),
+            r"records.jsonl:1: the head .* its answer \(\d+ tokens\) do not fit in train.max_length = 100",
+        ),
         (chat("word " * 10, "b", system="word " * 60), r"the head of its prompt \(\d+ tokens"),
         ({"text": "word " * 60}, "neither is ever cut"),
     ):
@@ -113,5 +116,5 @@ def test_no_row_is_without_a_supervised_token(tmp_path: Path, monkeypatch: pytes
     assert (whole.supervised.nonzero()[0].size) > 0
     masked = lambda self, samples: [TrainingRow([1, 2], [IGNORED, i * 2 or IGNORED]) for i, _ in enumerate(samples)]  # noqa: E731
     monkeypatch.setattr(Renderer, "rows", masked)
-    with pytest.raises(DataError, match=r"sample .*0: none of its 2 tokens is supervised"):
+    with pytest.raises(DataError, match=r"records.jsonl:1: none of its 2 tokens is supervised"):
         one.rows("train")

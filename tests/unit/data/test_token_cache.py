@@ -18,13 +18,13 @@ import pytest
 
 from sftlib.artifacts import tokencache
 from sftlib.artifacts.tokencache import all_entries, find_entry, leftovers, read_entry
-from sftlib.config.inputs import Split, read_split, stream_split
+from sftlib.config.inputs import Split, StreamedRecords, read_split, stream_split, training_splits
 from sftlib.config.tree import SFTConfig
 from sftlib.data import preparation, processing
 from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rows import Rows
 from sftlib.data.samples import samples_of
-from sftlib.errors import CorruptError
+from sftlib.errors import CorruptError, DataError
 from sftlib.paths import TokenPaths, token_cache
 from tests.conftest import PROJECT
 from tests.posts import write_experiment, write_posts
@@ -105,10 +105,16 @@ def test_whatever_shapes_a_token_is_in_the_key(config, tmp_path: Path, monkeypat
         "filter": processor(config("data.train.where={source_dataset: forum}")),
         "seed of splits": processor(config("data.seed=7")),
     }
+    function = tmp_path / "mine.py"
+    function.write_text("def make(record):\n    return {'prompt': record['text'], 'completion': 'a'}\n")
+    formatting = f"data.formatting_func={function}:make"
+    others["formatting function"] = processor(config(formatting, "task.type=generation"))
     tokenizer = build_tokenizer()
     tokenizer.add_tokens(["trouble"])
     others["tokenizer"] = SFTDatasetProcessor(config(), tokenizer)
     keys = {name: other.key("train") for name, other in others.items()}
+    function.write_text(function.read_text().replace("'a'", "'b'"))
+    keys["the function's own text"] = processor(config(formatting, "task.type=generation")).key("train")
     monkeypatch.setattr(processing, "code_digest", lambda: "other code")
     keys["code"] = processor(config()).key("train")
     monkeypatch.setattr(processing.metadata, "version", lambda name: "other library")
@@ -153,12 +159,34 @@ def test_records_are_not_read_ahead_of_the_work(config, monkeypatch: pytest.Monk
     assert len(read) == 30 and most[0] <= 6
 
 
-def test_an_error_of_a_worker_arrives_and_leaves_nothing(config, tmp_path: Path) -> None:
+def test_an_error_names_the_record_wherever_it_was_found_and_leaves_nothing(
+    config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processing, "PART", 7)
     path = write_posts(tmp_path / "bad.jsonl", 100)
-    path.write_text(path.read_text() + '{"text": "no label"}\n')
-    with pytest.raises(Exception, match=r"bad.jsonl:101: field 'label_binary' is missing"):
-        processor(config(train=path)).rows("train")
+    path.write_text(path.read_text() + '{"original_id": "x", "text": "no label"}\n')
+    with pytest.raises(DataError, match=r"bad.jsonl:101: field 'label_binary' is missing"):
+        processor(config("data.workers=2", train=path)).rows("train")
+    write_posts(path, 100)
+    picky = (
+        TEMPLATE
+        + "{% for m in messages %}{% if 'number 77' in m.content %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+    )
+    with pytest.raises(DataError, match=r"bad.jsonl:78: .*cannot render this conversation: no"):
+        processor(config("data.workers=2", train=path), picky).rows("train")
     assert list(token_cache().iterdir()) == []
+
+
+def test_streamed_records_are_read_anew_and_none_is_held(config) -> None:
+    for settings in ((), ("data.sample_size=20",), ("data.validation_size=0.2", "data.stratify=[label_binary]")):
+        plain, streamed = config(*settings), config(*settings, "data.streaming=true")
+        for name in training_splits(plain):
+            held, read = read_split(plain, name), read_split(streamed, name)
+            assert isinstance(read.records, StreamedRecords) and len(read) == len(held) > 0
+            assert list(read.records) == list(held.records) == [read.records[i] for i in range(len(read))]
+            assert read.records[3:9] == held.records[3:9]
+            assert (read.sha256, read.available, read.format) == (held.sha256, held.available, held.format)
+            assert as_lists(processor(streamed).rows(read)) == as_lists(processor(plain).rows(name))
 
 
 def damage(path: Path, how: str) -> None:
