@@ -44,6 +44,7 @@ class Chain:
     stage: Callable[[], None]  # makes the bundled model, where it is not there yet
     screen: Screen
     command: Sequence[str] | None = None  # stands in for the stage, in tests
+    stage_code: Path | None = None  # what stages run, where it is not the source as it is now
     is_waiting: bool = True  # for the report; the local scheduler always is
     patience_s: float = PATIENCE_S
     grace_s: float = 45.0
@@ -134,8 +135,9 @@ def _submission(chain: Chain, elements: list[Element]) -> Submission:
     attempt, code = new_attempt(chain.run.paths), freeze(chain.run.paths)
     _write_spec(attempt, code, elements)
     return Submission(
-        chain.run, attempt, elements, chain.config, code, _image_sha256(chain.config), chain.command, chain.grace_s
-    )
+        chain.run, attempt, elements, chain.config, code, _image_sha256(chain.config), chain.command, chain.grace_s,
+        chain.stage_code,
+    )  # fmt: skip
 
 
 def _image_sha256(config: SFTConfig) -> str:

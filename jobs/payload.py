@@ -20,6 +20,7 @@ from sftlib.config.launch import STAGE_COMMAND
 from sftlib.config.references import BUNDLED, get_key
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
+from sftlib.errors import IMAGE_VARIABLE
 from sftlib.paths import cache_dir
 
 STAGE = ("-m", "sftlib")
@@ -40,6 +41,7 @@ class Submission:
     image_sha256: str = ""
     command: Sequence[str] | None = None  # default: the stage, by the submit side's Python or the image's
     grace_s: float = 45.0
+    stage_code: Path | None = None  # default: `code`, which the supervisor runs in any case
 
     @property
     def stage_command(self) -> Sequence[str]:
@@ -140,12 +142,13 @@ def element_environment(
     inherits = is_local and config.container.runtime == "none"
     return {
         **dict.fromkeys(() if inherits else _STRANGERS),
-        **code_environment(submission.code, inherits=inherits),
+        **code_environment(submission.stage_code or submission.code, inherits=inherits),
         "OMP_NUM_THREADS": str(config.train.threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         "SFTLIB_CACHE": str(cache_dir()),
+        **({IMAGE_VARIABLE: submission.image_sha256} if submission.image_sha256 else {}),
         **(devices if is_local else {}),
         **config.cluster.environment,
     }

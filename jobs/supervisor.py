@@ -30,6 +30,7 @@ from sftlib.errors import (
     ATTEMPT_VARIABLE,
     DONE,
     ELEMENT_VARIABLE,
+    NODES_VARIABLE,
     REQUEUE,
     STOP_VARIABLE,
     UNHEALTHY_NODE,
@@ -216,6 +217,7 @@ class Supervisor:
             ELEMENT_VARIABLE: self.element,
             STOP_VARIABLE: str(self._attempt.stop(self.element)),
             ATTEMPT_VARIABLE: str(self._attempt.number),
+            NODES_VARIABLE: self._allocation.node_list if self._allocation else os.uname().nodename,
         }
 
     def _end(self, code: int, restarts: int) -> dict[str, Any]:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import SftError
 
-_SLURM, _TRAIN = "jobs on Slurm", "training"
-_COMMANDS = dict.fromkeys(("rerun --verify",), _SLURM)
+_TRAIN = "training"
 
 # Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
 _SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
     "train.save_merged_model": (_TRAIN, lambda c: c.train.save_merged_model),
 }
-UNBUILT = {**_COMMANDS, **{what: issue for what, (issue, _) in _SETTINGS.items()}}
+UNBUILT = {what: issue for what, (issue, _) in _SETTINGS.items()}
 
 
 def not_built(what: str) -> SftError:

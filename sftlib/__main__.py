@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "sftlib.train.command",
     "predict": "sftlib.infer.command",
     "merge": "sftlib.report.command",
+    "repeat": "sftlib.report.repeat",
     "evaluate": "sftlib.report.foreign.command",
     "compare": "sftlib.report.compare.command",
     "stage": "sftlib.models.staging",

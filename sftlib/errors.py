@@ -20,6 +20,8 @@ BAD_CONFIG, BAD_DATA, UNHEALTHY_NODE, REQUEUE = 64, 65, 69, 75
 ELEMENT_VARIABLE = "SFTLIB_ELEMENT"  # this process is an element of a scheduled run
 STOP_VARIABLE = "SFTLIB_STOP_FILE"  # the stage looks for this file between steps
 ATTEMPT_VARIABLE = "SFTLIB_ATTEMPT"  # number of the submission
+IMAGE_VARIABLE = "SFTLIB_IMAGE_SHA256"  # of the image in which this process runs
+NODES_VARIABLE = "SFTLIB_NODES"  # names of the nodes on which this element runs
 
 
 class SftError(Exception):

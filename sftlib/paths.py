@@ -219,6 +219,11 @@ class RunPaths:
         return self.progress / f"{file_name(element)}.json"
 
     @property
+    def verified(self) -> Path:
+        """Of a repetition: how far it is equal to the run that it repeats."""
+        return self.root / "verified.json"
+
+    @property
     def queue(self) -> Path:
         """What Slurm last said of this run's jobs, so that no two commands ask within half a minute."""
         return self.jobs / "queue.json"

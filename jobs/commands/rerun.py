@@ -10,38 +10,60 @@ from jobs.audit import accepted_before, audit_run
 from jobs.chain import Chain, print_outcome, run_chain, screen_for
 from jobs.commands.options import add_json
 from jobs.staging import stage_bundled
-from jobs.unbuilt import not_built, refuse_unbuilt
+from jobs.unbuilt import refuse_unbuilt
+from jobs.verifying import verify
+from sftlib.config.layers import find_named, names_in
+from sftlib.config.problems import did_you_mean
 from sftlib.config.rundir import Run, open_run
+from sftlib.config.tree import SFTConfig
+from sftlib.config.yamlfile import read_document
+from sftlib.errors import InputError
 
 EXAMPLE = """examples:
   sft rerun runs/latest
-  sft rerun runs/demo-1a2b3c4d --json"""
+  sft rerun runs/demo-1a2b3c4d --json
+  sft rerun runs/latest --verify     repeats a finished run beside it and says what is equal"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN", type=Path, help="run directory, or runs/latest")
     parser.add_argument("--verify", action="store_true", help="repeat a finished run from its receipt and compare")
     parser.add_argument("--wait", action="store_true", help="show progress until the report is there (local: always)")
+    parser.add_argument("--cluster", metavar="PROFILE", help="run it there (default: as it was submitted)")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.verify:
-        raise not_built("rerun --verify")
     directory = open_run(args.run_dir)
+    config = _config(directory, args.cluster)
     configs = {cell.id: directory.cell_config(cell.id) for cell in directory.cells}
     refuse_unbuilt(configs.values())
     parallel = {name: config.parallel for name, config in configs.items()}
     chain = Chain(
         run=directory,
-        config=directory.config,
+        config=config,
         parallel_of=parallel.__getitem__,
         deep=True,
         stage=lambda: _stage(directory, args.json),
         screen=screen_for(args.json),
-        is_waiting=args.wait or directory.config.cluster.scheduler == "local",
+        is_waiting=args.wait or config.cluster.scheduler == "local",
     )
+    if args.verify:
+        return verify(chain, args.json)
     return print_outcome(run_chain(chain), args.json)
+
+
+def _config(directory: Run, profile: str | None) -> SFTConfig:
+    """As the run was submitted; another cluster profile changes where it runs, not what comes out."""
+    if profile is None:
+        return directory.config
+    path = find_named(profile, "slurm", "profiles", Path.cwd())
+    if path is None:
+        known = names_in("slurm", "profiles")
+        raise InputError(f"--cluster {profile}: no such file and no such profile{did_you_mean(profile, known)}")
+    laid = {**read_document(path).values.get("cluster", {}), "profile": profile}
+    values = directory.config.to_dict()
+    return SFTConfig.model_validate({**values, "cluster": {**values["cluster"], **laid}})
 
 
 def _stage(directory: Run, as_json: bool) -> None:

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             "--no-wait: the local profile drives its elements from this process; leave it out, "
             f"or put the command in the background: nohup sft run {args.experiment} --cluster local > run.log &"
         )
-    directory = prepare_run(experiment, proposal.splits, args.runs_dir, _receipt(experiment))
+    directory = prepare_run(experiment, proposal.splits, args.runs_dir, _receipt(experiment, args))
     chain = Chain(
         run=directory,
         config=experiment.config,
@@ -68,7 +68,7 @@ def _stage(args: argparse.Namespace, experiment: Experiment, root: Path) -> None
     audit_run(root, experiment.config.data.accept, output)
 
 
-def _receipt(experiment: Experiment) -> dict[str, Any]:
+def _receipt(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]:
     from sftlib.artifacts.receipt import submission_receipt
 
-    return submission_receipt(experiment.path)
+    return submission_receipt(experiment.path, settings(args.experiment, args.settings))

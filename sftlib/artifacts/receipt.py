@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 import sftlib
 from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_text
 from sftlib.artifacts.host import cpu_model
+from sftlib.errors import IMAGE_VARIABLE, NODES_VARIABLE
 
 
-def submission_receipt(experiment: Path) -> dict[str, Any]:
-    """Taken once, where the run is submitted."""
+def submission_receipt(experiment: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """Taken once, where the run is submitted. `settings` were given beside the experiment file (--set)."""
     return {
+        "settings": list(settings),
         "sftlib": sftlib.__version__,
         "code": code_version(),
         "experiment_sha256": sha256_file(experiment),
@@ -27,7 +30,32 @@ def submission_receipt(experiment: Path) -> dict[str, Any]:
 
 def stage_receipt() -> dict[str, Any]:
     """Taken by each stage, where it runs."""
-    return {"code_sha256": code_digest(), "machine": machine(), "packages": packages()}
+    return {
+        "code_sha256": code_digest(),
+        "image_sha256": os.environ.get(IMAGE_VARIABLE),
+        "nodes": os.environ.get(NODES_VARIABLE) or platform.node(),
+        "machine": {**machine(), **accelerator()},
+        "packages": packages(),
+    }
+
+
+def accelerator() -> dict[str, Any]:
+    """Devices, driver and NCCL, asked of a torch that is there already; nothing is imported for it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {}
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    nccl = torch.cuda.nccl.version() if torch.distributed.is_nccl_available() else None
+    return {"devices": names, "cuda": torch.version.cuda or torch.version.hip, "driver": _driver(), "nccl": nccl}
+
+
+def _driver() -> str | None:
+    """The NVIDIA kernel driver's version; ROCm's comes with the kernel that `platform` names."""
+    try:
+        first = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError):
+        return None
+    return next((word for word in first.split() if word[:1].isdigit() and "." in word), None)
 
 
 def code_digest() -> str:

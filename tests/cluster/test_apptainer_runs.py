@@ -74,7 +74,7 @@ def logs_of(place: Workplace) -> str:
     ("setting", "complaint"),
     [
         ("container.image=gone.sif", "there is no such image"),
-        (f"container.sha256={'0' * 64}", "another image than was asked for"),
+        (f"container.sha256={'f' * 64}", "another image than was asked for"),
         ("container.binds=[/no/such/folder]", "/no/such/folder is not there: make it, or take the bind out"),
     ],
 )

@@ -35,4 +35,3 @@ def test_run_again_rerun_status(experiment_file, tmp_path, monkeypatch, capsys) 
     assert main(["status", str(latest), "--json"]) == 0
     status = json.loads(capsys.readouterr().out)
     assert status["complete"] and {row["state"] for row in status["rows"]} == {"done"}
-    assert main(["rerun", str(latest), "--verify"]) == 1
