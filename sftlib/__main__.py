@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
-from sftlib.errors import FAILED, guard
+from sftlib.errors import guard
 
 # Command -> the module that owns it. Only the chosen one is imported.
 COMMANDS = {
@@ -25,20 +25,14 @@ COMMANDS = {
     "data": "sftlib.data.command",
     "audit": "sftlib.data.audit.command",
     "prompts": "sftlib.data.prompt_files.command",
+    "adapter": "sftlib.publish.command",
     "convergence": "sftlib.report.convergence.command",
-}
-# Command -> what will fill it.
-PLANNED = {
-    "adapter": "adapter merge and push",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments else ""
-    if name in PLANNED:
-        print(f"sft: '{name}' is not built yet: it comes with {PLANNED[name]}", file=sys.stderr)
-        return FAILED
     if name not in COMMANDS:
         print(f"sft: no stage {name!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_CARD = "README.md"
 ADAPTER_RECORD = "sftlib.json"  # what the adapter was trained as: fingerprints that prediction must meet
+MERGED_RECORD = "sftlib-merged.json"  # what a merged model was made of, and how alike it answers
 CHAT_TEMPLATE = "chat_template.jinja"
 CHECKPOINT_PREFIX = "checkpoint-"
 CHECKPOINT_MARK = "sftlib-complete.json"  # written last; a checkpoint without it is never resumed
@@ -87,6 +88,11 @@ class CellPaths:
     @property
     def adapter_record(self) -> Path:
         return self.adapter / ADAPTER_RECORD
+
+    @property
+    def merged(self) -> Path:
+        """The adapter folded into its base (train.save_merged_model, sft adapter merge)."""
+        return self.root / "merged"
 
     @property
     def checkpoints(self) -> Path:

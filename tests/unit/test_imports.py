@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "sftlib.train": BASE | MIDDLE | TOOLS,
     "sftlib.infer": BASE | MIDDLE | TOOLS,
     "sftlib.report": BASE | MIDDLE | TOOLS,
+    "sftlib.publish": BASE | MIDDLE | TOOLS | {"sftlib.infer"},  # a merged model must answer as base and adapter do
 }
 JOBS_MAY_IMPORT = {"jobs", "sftlib", "pydantic", "yaml", "submitit"}
 HEAVY = {"torch", "transformers", "datasets", "pandas"}

@@ -55,7 +55,7 @@ def test_the_run_side_knows_every_command_that_is_handed_to_it() -> None:
     from sftlib import __main__ as run_side
 
     handed = {name for name, command in COMMANDS.items() if command.home == "sftlib"}
-    assert handed <= set(run_side.COMMANDS) | set(getattr(run_side, "PLANNED", {}))
+    assert handed <= set(run_side.COMMANDS)
 
 
 def test_plan_shows_everything_on_a_page(experiment_file, tmp_path, capsys) -> None:

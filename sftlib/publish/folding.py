@@ -1,0 +1,116 @@
+"""The stage after training that folds a cell's adapter into its base, and proves that it still answers alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sftlib.artifacts.atomic import replacing_dir, write_json
+from sftlib.artifacts.progress import say
+from sftlib.config.rundir import Run, read_json
+from sftlib.config.tree import SFTConfig
+from sftlib.errors import CorruptError, InputError, SftError
+from sftlib.paths import MERGED_RECORD
+
+SCHEMA_VERSION = 1
+RECORDS = 64  # test records that both models answer
+LEAST_AGREEMENT = 0.95  # rounding moves single answers that stood on the edge; more than that is another model
+
+
+@dataclass(frozen=True)
+class MergedRecord:
+    """What a merged model was made of."""
+
+    cell: str
+    adapter_sha256: str
+    base: str
+    weights_sha256: str
+    changed: int  # weights of the base that the adapter changed; 0: folded in memory
+    records: int  # that were answered by both
+    agreement: float | None  # share of equal answers; None: not looked at
+    schema_version: int = SCHEMA_VERSION
+
+
+def read_merged_record(folder: Path) -> MergedRecord | None:
+    try:
+        return MergedRecord(**read_json(folder / MERGED_RECORD))
+    except (CorruptError, TypeError):
+        return None
+
+
+def why_unmerged(run: Run, cell: str) -> str:
+    """Why the cell's merged model is not there as it should be; "" when it is."""
+    record = read_merged_record(run.paths.cell(cell).merged)
+    if record is None:
+        return "no merged model"
+    return "" if record.adapter_sha256 == run.known_parts(cell)["adapter"] else "the adapter is another by now"
+
+
+def merge_cell(
+    run: Run, cell: str, *, base: Path | None, records: int, least: float, in_memory: bool, file_bytes: int
+) -> MergedRecord:
+    """Fold, compare, publish: the merged folder appears only when it answers as base and adapter do."""
+    if run.cell(cell).is_baseline:
+        raise InputError(f"{cell} is the untouched base model: there is no adapter to merge")
+    if reason := run.why_untrained(cell, deep=True):
+        raise InputError(f"{cell}: {reason}: sft train {run.paths.root} --cell {cell}")
+    config, paths = run.cell_config(cell), run.paths.cell(cell)
+    if not config.lora.enabled:
+        raise InputError(f"{cell} was trained whole: {paths.adapter} already is the model")
+    from sftlib.artifacts.adapters import weights_digest
+    from sftlib.publish.agreement import agreement_on
+
+    parts = run.known_parts(cell)
+    with replacing_dir(paths.merged) as folder:
+        changed = fold_adapter(config, paths.adapter, folder, base=base, in_memory=in_memory, file_bytes=file_bytes)
+        found = agreement_on(run, config, paths, folder, records) if records else None
+        if found is not None and found.share < least:
+            raise SftError(
+                f"{cell}: the merged model gives the same answer on {found.equal} of {found.records} records "
+                f"({found.share:.3f}), expected at least {least:g}: nothing was published. A base that was quantised in "
+                f"training answers otherwise when it is not: a lower --least-agreement takes it all the same"
+            )
+        record = MergedRecord(
+            cell, str(parts["adapter"]), str(parts["base"]), weights_digest(folder), len(changed),
+            found.records if found else 0, found.share if found else None,
+        )  # fmt: skip
+        write_json(folder / MERGED_RECORD, asdict(record))
+    return record
+
+
+def fold_adapter(
+    config: SFTConfig, adapter: Path, target: Path, *, base: Path | None, in_memory: bool, file_bytes: int
+) -> list[str]:
+    """The base as it is before any quantisation, and the adapter on it, as one model in `target`."""
+    from sftlib.models.merging import fold, fold_in_memory
+
+    source = base or unquantized_base(config)
+    say(f"folding {adapter} into {source}")
+    return (
+        fold_in_memory(source, adapter, target) if in_memory else fold(source, adapter, target, file_bytes=file_bytes)
+    )
+
+
+def unquantized_base(config: SFTConfig) -> Path:
+    """The folder of the base's own weights; a hub's are looked for in the cache."""
+    from sftlib.models.loading import model_source
+
+    source = Path(model_source(config))
+    if source.is_dir():
+        return source
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                str(source),
+                revision=config.model.revision,
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"],
+            )
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"model.name_or_path = {config.model.name_or_path!r} is neither a folder nor to be had from the hub "
+            f"({type(error).__name__}): name the base's folder with --base"
+        ) from None
