@@ -56,7 +56,7 @@ def training_arguments(
         remove_unused_columns=False,  # the column of row numbers is no argument of the model
         pad_to_multiple_of=train.pad_to_multiple,
         train_sampling_strategy="group_by_length" if train.group_by_length else "random",
-        save_total_limit=train.save_total_limit,
+        save_total_limit=max(2, train.save_total_limit),  # the last whole one stays until the next one is whole
         dataloader_pin_memory=torch.cuda.is_available(),
         **engine_arguments(config, list(layers)),
         **_precision(config),

@@ -9,12 +9,13 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from sftlib.artifacts.atomic import append_line, sync, write_json
+from sftlib.artifacts.atomic import append_line
 from sftlib.artifacts.progress import ProgressFile, say
 from sftlib.config.tree import SFTConfig
-from sftlib.paths import CHECKPOINT_MARK, CHECKPOINT_PREFIX
+from sftlib.paths import CHECKPOINT_PREFIX
 from sftlib.train.engines import check_engine
 from sftlib.train.group import any_rank, wait_for_all
+from sftlib.train.resuming import mark_checkpoint
 from sftlib.train.stopping import StopRequest
 
 # What an evaluation says in the log, in this order.
@@ -71,8 +72,8 @@ def _plain(value: Any) -> Any:
 class CheckpointCallback(SFTCallback):
     """Marks a checkpoint when it is whole, and ends training at the step in which a stop was asked for."""
 
-    def __init__(self, request: StopRequest | None = None) -> None:
-        self.request = request or StopRequest()
+    def __init__(self, config: SFTConfig, request: StopRequest | None = None) -> None:
+        self.config, self.request = config, request or StopRequest()
         self.stopped = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -91,9 +92,7 @@ class CheckpointCallback(SFTCallback):
         wait_for_all()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"{CHECKPOINT_PREFIX}{state.global_step}"
-            for path in folder.rglob("*"):
-                sync(path)  # a node that loses power must not leave a mark without the weights
-            write_json(folder / CHECKPOINT_MARK, {"step": state.global_step, "max_steps": state.max_steps})
+            mark_checkpoint(folder, state.max_steps, self.config)
 
 
 class EngineCallback(SFTCallback):
@@ -105,14 +104,3 @@ class EngineCallback(SFTCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After the engine has taken the model."""
         say(f"engine {self.config.parallel.strategy}: {check_engine(self.trainer, self.config)}")
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    found = [path for path in folder.glob(f"{CHECKPOINT_PREFIX}*") if (path / CHECKPOINT_MARK).exists()]
-    return max(found, key=checkpoint_step, default=None)
-
-
-def checkpoint_step(folder: Path) -> int:
-    """`checkpoint-40` -> 40."""
-    return int(folder.name.removeprefix(CHECKPOINT_PREFIX))

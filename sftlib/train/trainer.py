@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import trl
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from sftlib.artifacts.adapters import AdapterRecord
-from sftlib.artifacts.atomic import write_json, write_text
+from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import Progress, ProgressFile, say
 from sftlib.artifacts.ranks import is_main
@@ -28,7 +27,7 @@ from sftlib.errors import DataError, StoppedError
 from sftlib.models.hardware import dtype_name
 from sftlib.models.loading import load_base, load_tokenizer, model_identity, model_source
 from sftlib.models.memory import naming_out_of_memory
-from sftlib.paths import CHECKPOINT_PREFIX, CellPaths
+from sftlib.paths import CellPaths
 from sftlib.train.adapter import (
     check_targets,
     count_parameters,
@@ -44,16 +43,15 @@ from sftlib.train.callbacks import (
     EngineCallback,
     MetricsCallback,
     SFTCallback,
-    checkpoint_step,
-    last_checkpoint,
 )
 from sftlib.train.checkpointing import resolve_checkpointing
 from sftlib.train.engines import sharded_layers
-from sftlib.train.group import as_main_says, check_world, main_first, open_group, wait_for_all
+from sftlib.train.group import check_world, main_first, open_group, wait_for_all
 from sftlib.train.kernels import apply_layer_kernels, choose_loss_kernel, choose_optimizer, compile_layers
 from sftlib.train.loggers import keep_logs_inside, logger_callbacks
 from sftlib.train.loss import SupervisedTrainer
 from sftlib.train.performance import performance
+from sftlib.train.resuming import checkpoint_to_resume, forget_lost_steps
 from sftlib.train.stopping import StopRequest
 from sftlib.train.unsloth import load_for_unsloth
 from sftlib.train.validation import validation_callbacks
@@ -79,8 +77,7 @@ class SFTTrainer:
         self.cell = CellPaths(Path(output_dir or Path("runs") / config.name).absolute())
         self.splits = splits
         self.progress = progress or ProgressFile(None, Progress("train", "train", self.cell.name))
-
-        self.checkpointing = CheckpointCallback(request)
+        self.checkpointing = CheckpointCallback(config, request)
 
     def train(self) -> dict[str, Any]:
         """Load, prepare, train, publish; the summary is written last."""
@@ -144,7 +141,7 @@ class SFTTrainer:
     def _create_trl_trainer(self, model: Any, rows: Rows, validation: Rows | None) -> SupervisedTrainer:
         self.metering = MetricsCallback(self.cell.metrics, self.progress)
         keep_logs_inside(self.config, self.cell)
-        self._forget_later_metrics()
+        forget_lost_steps(self.cell)
         self.batches = plan_batches(self.config, rows, model)
         say(self.batches.sentence)
         self.settled, self.kernels["checkpointing"] = resolve_checkpointing(self.config, model.config, rows)
@@ -178,18 +175,8 @@ class SFTTrainer:
         )
         return [*answering, *logger_callbacks(self.config, self.cell)]
 
-    def _forget_later_metrics(self) -> None:
-        """Metrics of steps that a killed attempt took after its last checkpoint will be written again."""
-        if not is_main():
-            return
-        checkpoint = last_checkpoint(self.cell.checkpoints)
-        keep_until = checkpoint_step(checkpoint) if checkpoint else -1
-        if self.cell.metrics.exists():
-            lines = self.cell.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_text(self.cell.metrics, "".join(line for line in lines if _step(line) <= keep_until))
-
     def _run(self, trainer: trl.SFTTrainer) -> dict[str, float]:
-        checkpoint = self._checkpoint()
+        checkpoint = checkpoint_to_resume(self.cell, self.config)
         if checkpoint:
             say(f"resuming from {checkpoint.name}")
         with naming_out_of_memory(self.config, "training"):
@@ -200,12 +187,6 @@ class SFTTrainer:
                 f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}; a checkpoint is there"
             )
         return metrics
-
-    def _checkpoint(self) -> Path | None:
-        """The newest whole checkpoint, as rank 0 sees it."""
-        found = last_checkpoint(self.cell.checkpoints) if is_main() else None
-        step = as_main_says(checkpoint_step(found) if found else -1)
-        return self.cell.checkpoints / f"{CHECKPOINT_PREFIX}{step}" if step >= 0 else None
 
     def _save(self, trainer: trl.SFTTrainer, metrics: dict[str, float]) -> AdapterRecord | None:
         """The adapter whole, written by rank 0."""
@@ -262,11 +243,3 @@ class SFTTrainer:
         self.progress.update(state="done", force=True)
         wait_for_all()
         return {**summary, "metrics": metrics, **places}
-
-
-def _step(line: str) -> float:
-    """The step of a metrics line; a line that a kill cut short is after everything."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError):
-        return float("inf")

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 import sftlib
 from sftlib.errors import DataError, InputError, StoppedError
 from sftlib.paths import ADAPTER_WEIGHTS, CHECKPOINT_MARK, CellPaths
-from sftlib.train.callbacks import SFTCallback, last_checkpoint
+from sftlib.train.callbacks import SFTCallback
+from sftlib.train.resuming import checkpoint_to_resume, forget_lost_steps, last_checkpoint
 from tests.posts import write_experiment
 
 
@@ -81,6 +82,39 @@ def test_a_checkpoint_without_its_mark_is_never_taken(tmp_path: Path) -> None:
     found = last_checkpoint(tmp_path)
     assert found is not None and found.name == "checkpoint-10"
     assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+def marked(folder: Path, step: int, **mark: object) -> Path:
+    checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / CHECKPOINT_MARK).write_text(json.dumps({"step": step, **mark}))
+    return checkpoint
+
+
+def test_what_a_killed_attempt_left_half_written_is_removed(tmp_path: Path) -> None:
+    cell, whole = CellPaths(tmp_path), marked(tmp_path, 4)
+    (cell.checkpoints / "checkpoint-8").mkdir()
+    cell.metrics.write_text('{"step": 4, "loss": 1}\n{"step": 5, "loss": 1}\n{"step": 6, "lo')
+    forget_lost_steps(cell)
+    assert list(cell.checkpoints.iterdir()) == [whole] and cell.metrics.read_text() == '{"step": 4, "loss": 1}\n'
+
+
+def parallel(strategy: str, processes: int) -> sftlib.SFTConfig:
+    return sftlib.SFTConfig.model_validate({"parallel": {"strategy": strategy, "gpus_per_node": processes}})
+
+
+def test_an_engine_goes_on_only_from_what_it_can_read(tmp_path: Path) -> None:
+    cell = CellPaths(tmp_path)
+    checkpoint = marked(tmp_path, 4, strategy="ddp", processes=2)
+    assert checkpoint_to_resume(cell, parallel("single", 1)) == checkpoint
+    with pytest.raises(InputError, match="was written by ddp with 2 processes, and zero2 with 2 cannot read it"):
+        checkpoint_to_resume(cell, parallel("zero2", 2))
+    newer = marked(tmp_path, 8, strategy="zero3", processes=4)
+    assert checkpoint_to_resume(cell, parallel("zero3", 4)) == newer
+    with pytest.raises(InputError, match=r"go on with parallel\.strategy=zero3 and 4 processes"):
+        checkpoint_to_resume(cell, parallel("zero3", 2))
+    newest = marked(tmp_path, 12, strategy="fsdp", processes=4)
+    assert checkpoint_to_resume(cell, parallel("fsdp", 2)) == newest
 
 
 def test_what_cannot_be_trained_is_named(tiny_model: Path, tmp_path: Path) -> None:
