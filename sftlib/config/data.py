@@ -124,4 +124,7 @@ class TaskSection(Section):
     target: Literal["label", "json"] = knob("label", "what is learnt: the bare label, or an object with json_key")
     json_key: str = knob("classification", "key of the label in a JSON answer")
     verbalizers: dict[str, str] = knobs("label -> the text that stands for it in an answer; default: the label itself")
-    aliases: dict[str, list[str]] = knobs("label -> further spellings that the parser accepts (exact, case ignored)")
+    aliases: dict[str, list[str]] = knobs(
+        "label -> further spellings that the parser accepts (exact, case ignored); default for the labels hate and normal: "
+        "hateful, hate_speech; benign, not_hate"
+    )

@@ -3,18 +3,29 @@ Never a substring: "not hate" is no "hate"."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from sftlib.config.data import TaskSection
+from sftlib.data.objects import AmbiguousError, last_object, whole_object
 
 TRUNCATED, NO_JSON, BAD_LABEL, REFUSAL, ENGINE_ERROR = "truncated", "no_json", "bad_label", "refusal", "engine_error"
-_FINAL = re.compile(
-    r"<\|channel\|>\s*final\s*(?:<\|constrain\|>\s*\w+\s*)?<\|message\|>|\bassistantfinal\b", re.IGNORECASE
+# Spellings of the hate-speech labels where the task names none of its own.
+HATE_SPEECH = {"hate": ["hateful", "hate_speech"], "normal": ["benign", "not_hate"]}
+
+_FINAL = re.compile(r"<\|channel\|>\s*final\s*(?:<\|constrain\|>\s*\w+\s*)?<\|message\|>")
+# The same with the special tokens left out of the text: the words then stand glued to what is before and behind them.
+_GLUED_FINAL = "assistantfinal"
+_OTHER_CHANNEL = re.compile(r"\s*(?:<\|channel\|>\s*(?:analysis|commentary)|(?:analysis|commentary)(?!\s*[:a-z]))")
+_THOUGHT = re.compile(r"^\s*<think>(?:.*</think>)?|^.*</think>", re.DOTALL)
+_END_OF_TURN = re.compile(r"<\|(?:end|return|start|im_end|eot_id|endoftext)\|>")
+_FENCE = re.compile(r"^```[A-Za-z0-9]*[ \t]*\n?(.*?)\n?[ \t]*```\s*$", re.DOTALL)
+_REFUSAL = re.compile(
+    r"(?:i'?m |i am )?(?:very |so |really )?sorry\b|i (?:apologi[sz]e|can'?t|cannot|won'?t|must decline|am (?:un|not )able|refuse)\b"
+    r"|i'?m (?:un|not )able\b|i'?m not comfortable\b|as an ai\b|unfortunately,? i\b",
+    re.IGNORECASE,
 )
-_ANALYSIS = re.compile(r"^\s*(?:<\|channel\|>\s*analysis|analysis)", re.IGNORECASE)
-_FENCE = re.compile(r"^```[A-Za-z]*\s*\n?(.*?)\n?```\s*$", re.DOTALL)
-_REFUSAL = re.compile(r"^(i'?m sorry|i am sorry|sorry,|i can(?:'|no)t|i cannot|i won't|as an ai)", re.IGNORECASE)
 
 
 def parse_label(raw: str, task: TaskSection, *, truncated: bool = False) -> tuple[str | None, str | None]:
@@ -24,27 +35,33 @@ def parse_label(raw: str, task: TaskSection, *, truncated: bool = False) -> tupl
         return None, TRUNCATED if truncated else NO_JSON
     text = _unfenced(text)
     spellings = alias_table(task)
-    value = _json_value(text, task.json_key)
+    try:
+        value = _keyed_value(text, task.json_key)
+    except AmbiguousError:
+        return None, BAD_LABEL
     if value is not None:
-        label = spellings.get(_folded(value)) if isinstance(value, str) else None
+        label = spellings.get(_folded(value[0])) if isinstance(value[0], str) else None
         return (label, None) if label else (None, BAD_LABEL)
-    label = spellings.get(_folded(text))
-    if label and task.target == "label":
-        return label, None
-    if truncated:
+    if truncated:  # "hate" may have been on its way to "hateful? No."
         return None, TRUNCATED
-    if _REFUSAL.match(text):
+    label = spellings.get(_folded(text)) if task.target == "label" else None
+    if label:
+        return label, None
+    if _REFUSAL.match(text.replace("\u2019", "'")):
         return None, REFUSAL
     return None, NO_JSON if task.target == "json" else BAD_LABEL
 
 
 def alias_table(task: TaskSection) -> dict[str, str]:
-    """Folded spelling -> label: the labels, their verbalizers and the task's aliases."""
-    table: dict[str, str] = {}
+    """Folded spelling -> label: the labels, their verbalizers and the task's aliases. One that means two is left out."""
+    aliases: Mapping[str, list[str]] = task.aliases
+    if not aliases and set(task.labels) == set(HATE_SPEECH):
+        aliases = HATE_SPEECH
+    meanings: dict[str, set[str]] = {}
     for label in task.labels:
-        for spelling in (label, task.verbalizers.get(label, label), *task.aliases.get(label, [])):
-            table[_folded(spelling)] = label
-    return table
+        for spelling in (label, task.verbalizers.get(label, label), *aliases.get(label, [])):
+            meanings.setdefault(_folded(spelling), set()).add(label)
+    return {spelling: labels.pop() for spelling, labels in meanings.items() if len(labels) == 1}
 
 
 def _folded(text: str) -> str:
@@ -52,11 +69,16 @@ def _folded(text: str) -> str:
 
 
 def _final_channel(raw: str) -> str | None:
-    """The text of the last final channel; None when a model that speaks in channels never got to it."""
+    """The text of the last final channel; None when a model that speaks in channels, or thinks, never got to it."""
     parts = _FINAL.split(raw)
-    if len(parts) > 1:
-        return re.split(r"<\|(?:end|return|start)\|>", parts[-1])[0].strip()
-    return None if _ANALYSIS.match(raw) else raw.strip()
+    if len(parts) == 1 and _OTHER_CHANNEL.match(raw):
+        parts = raw.split(_GLUED_FINAL)
+        if len(parts) == 1:
+            return None
+    text = _THOUGHT.sub("", parts[-1], count=1) if "</think>" in parts[-1] else parts[-1]
+    if text.lstrip().startswith("<think>"):
+        return None
+    return _END_OF_TURN.split(text)[0].strip()
 
 
 def _unfenced(text: str) -> str:
@@ -64,28 +86,10 @@ def _unfenced(text: str) -> str:
     return match.group(1).strip() if match else text
 
 
-def _json_value(text: str, key: str) -> object | None:
-    """The value of `key` in the text as a JSON object, or in the last balanced object of the text."""
-    for candidate in (text, _last_object(text)):
-        try:
-            value = json.loads(candidate) if candidate else None
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict) and key in value:
-            return value[key]
-    return None
-
-
-def _last_object(text: str) -> str | None:
-    """The last `{...}` whose braces balance, quotes respected."""
-    end = text.rfind("}")
-    while end != -1:
-        for start in (match.start() for match in re.finditer(r"\{", text[: end + 1])):
-            try:
-                _, length = json.JSONDecoder().raw_decode(text[start : end + 1])
-            except (ValueError, RecursionError):
-                continue
-            if start + length == end + 1:
-                return text[start : end + 1]
-        end = text.rfind("}", 0, end)
+def _keyed_value(text: str, key: str) -> tuple[Any] | None:
+    """The value of `key` in the text as an object, or in the last balanced object of the text."""
+    for read in (whole_object, last_object):
+        found = read(text)
+        if found is not None and key in found:
+            return (found[key],)
     return None
