@@ -24,6 +24,10 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
         help="set a dotted key; several values with commas make a sweep; may be repeated",
     )  # fmt: skip
     parser.add_argument(
+        "--subset", metavar="N", type=int,
+        help="test on N records, stratified by group, label and source (data.test.subset)",
+    )  # fmt: skip
+    parser.add_argument(
         "--runs-dir", metavar="DIR", type=Path, default=RUNS_DIR, help="where run directories go (default: runs)"
     )
 
@@ -34,4 +38,5 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> Experiment:
     """The experiment that the arguments name; raises ConfigError with everything that is wrong with it."""
-    return load_experiment(args.experiment, settings(args.experiment, args.settings), args.cluster)
+    subset = [f"data.test.subset={args.subset}"] if args.subset is not None else []
+    return load_experiment(args.experiment, settings(args.experiment, [*args.settings, *subset]), args.cluster)

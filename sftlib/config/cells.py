@@ -28,6 +28,8 @@ _SHORT = {
 }  # fmt: skip
 # What a baseline's predictions depend on; cells that agree on it share one baseline.
 _PROMPT_SECTIONS = ("data", "prompt", "task", "model", "predict")
+# Of the data, what no prediction of the base model depends on.
+_TRAIN_ONLY = ("sample_size", "workers", "cache", "streaming")
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,8 @@ def _baselines(cells: list[Cell]) -> list[Cell]:
     by_prompt: dict[str, Cell] = {}
     for cell in cells:
         settings = cell.result_settings()
+        for untouched in _TRAIN_ONLY:
+            settings["data"].pop(untouched)
         by_prompt.setdefault(sha256_value([settings[name] for name in _PROMPT_SECTIONS]), cell)
     several = len(by_prompt) > 1
     return [

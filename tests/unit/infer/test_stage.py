@@ -11,9 +11,11 @@ import pytest
 from sftlib.artifacts.progress import Progress, ProgressFile
 from sftlib.artifacts.shards import VALID, check_shard, read_shard
 from sftlib.config.rundir import Run, open_run, open_target
+from sftlib.data.samples import samples_of
 from sftlib.errors import CorruptError, DataError, InputError
 from sftlib.infer.command import parse_shards
 from sftlib.infer.stage import Predictor, predict_shards
+from sftlib.paths import CHAT_TEMPLATE
 from sftlib.train.command import run as train_command  # noqa: F401 (imported here once: its imports take seconds)
 from sftlib.train.trainer import SFTTrainer
 from tests.posts import write_experiment, write_posts
@@ -143,3 +145,19 @@ def test_a_part_that_is_split_off_train_is_the_same_in_every_stage(tiny_model: P
     (tmp_path / "train.jsonl").write_text((tmp_path / "train.jsonl").read_text() + "\n")
     with pytest.raises(DataError, match="was changed after the run was planned"):
         open_run(root).split(run.config, "test")
+
+
+def test_the_templates_text_goes_with_the_adapter(tiny_model: Path, tmp_path: Path) -> None:
+    """Whoever loads the adapter's folder renders the prompt that was trained, also with a template of sftlib's."""
+    from transformers import AutoTokenizer
+
+    path = write_experiment(tmp_path, tiny_model, prompt={"template": "instruction"})
+    run = open_target(path, [], tmp_path / "runs")
+    SFTTrainer(run.cell_config("main"), output_dir=run.paths.cell("main").root).train()
+    predictor = Predictor(run.cell_config("main"), run.paths.cell("main").adapter)
+    adapter = run.paths.cell("main").adapter
+    assert (adapter / CHAT_TEMPLATE).read_text() == predictor.renderer.template.source
+    sample = samples_of(run.split(run.config, "test"), run.config)[0]
+    loaded = AutoTokenizer.from_pretrained(adapter)
+    text = loaded.apply_chat_template(sample.messages, tokenize=False, add_generation_prompt=True)
+    assert text == predictor.renderer.prompt(sample).text
