@@ -40,6 +40,9 @@ def audit(subject: Subject, prompts: Prompts | None = None, accept: Iterable[str
     started = time.perf_counter()
     left_out: dict[str, str] = {}
     parts, config = subject.parts, subject.config
+    for name, part in parts.items():
+        if not part.is_whole:
+            left_out[f"{name} after its first {len(part):,} records"] = "data.streaming"
     pairs = _overlaps(parts, left_out)
     findings = [*_record_findings(parts, subject.views[0].config), *_pair_findings(pairs, parts)]
     lengths: dict[str, dict[str, Any]] = {}

@@ -46,7 +46,9 @@ class Part:
     entries: list[Entry]
     refused: list[tuple[str, str, str]] = field(default_factory=list)  # kind, place, why
     where: dict[str, Any] = field(default_factory=dict)
-    limited: bool = False  # a subset or sample of the file
+    origin: str = ""  # train, for a part that is split off it
+    is_whole: bool = True  # else only the first records of a streamed split
+    stops: bool = True  # a run stops at a refused record; else it leaves it out
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from sftlib.artifacts.records import Record, read_records
+from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
 from sftlib.data.audit.entries import Part
 from sftlib.data.audit.findings import MOST_PLACES, OTHER, WARNING, Finding, listed, percent, shares
@@ -27,10 +27,11 @@ def filter_findings(parts: dict[str, Part], config: SFTConfig) -> Iterator[Findi
 
 def _dropped(part: Part, parts: dict[str, Part], config: SFTConfig) -> Iterator[Finding]:
     """Records of the file that `where` drops and no other split of the same file takes. Any one counts."""
-    if not part.where or not part.path:
+    source = getattr(config.data, part.name)
+    if not part.where or source is None:
         return
     filters = [other.where for other in parts.values() if other.path == part.path]
-    records = list(read_records(Path(part.path)))
+    records = list(read_records(source_files(source, part.name), lambda fault: None))  # faults are told elsewhere
     lost = [record for record in records if not any(_matches(record, where) for where in filters)]
     if not lost:
         return
@@ -61,7 +62,11 @@ def _contradicted(part: Part) -> Iterator[Finding]:
         named = [_NAMES.get(value.strip().casefold()) if isinstance(value, str) else None for value in values]
         if sum(name is not None for name in named) < _KNOWN * len(values) or not values:
             continue
-        found = [entry for entry, name in zip(part.entries, named, strict=True) if name not in (part.name, None)]
+        found = [
+            entry
+            for entry, name in zip(part.entries, named, strict=True)
+            if name not in (part.origin or part.name, None)
+        ]
         if not found:
             continue
         counts = Counter(str(entry.fields[field]) for entry in found)

@@ -12,14 +12,20 @@ from sftlib.data.audit.findings import ERROR, MOST_PLACES, WARNING, Finding, lis
 
 
 def refused_findings(part: Part) -> Iterator[Finding]:
-    """Records that a run would refuse: it reads all or nothing, so one is an error."""
+    """Records that a run refuses: one is an error, unless data.faulty leaves them out."""
     for kind, what in (("empty", "are empty"), ("unreadable", "are not what the format says")):
         found = [(place, why) for name, place, why in part.refused if name == kind]
         if found:
             of = len(part) + len(part.refused)
             sentence = f"{len(found):,} of {of:,} records {what}: {_short(found[0][1])}"
             yield Finding(
-                kind, ERROR, part.name, len(found), of, sentence, places=[place for place, _ in found[:MOST_PLACES]]
+                kind,
+                ERROR if part.stops else WARNING,
+                part.name,
+                len(found),
+                of,
+                sentence,
+                places=[place for place, _ in found[:MOST_PLACES]],
             )
 
 

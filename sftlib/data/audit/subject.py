@@ -6,17 +6,21 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sftlib.artifacts.records import Record, read_records
 from sftlib.config.cells import Cell
 from sftlib.config.data import Source
-from sftlib.config.inputs import Split, detect_format, named_splits, read_split
+from sftlib.config.formats import check_record, detect_format
+from sftlib.config.inputs import Split, named_splits, read_split, sample_ids, split_digest
 from sftlib.config.load import load_experiment, parse
 from sftlib.config.problems import ConfigError
 from sftlib.config.references import get_key, resolve, with_key
 from sftlib.config.rundir import Run, open_run
+from sftlib.config.selection import origin_of
+from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
 from sftlib.data.audit.entries import Entry, Part, normalised, spelled_label
 from sftlib.data.audit.guessing import files_by_split, guessed_settings
@@ -26,6 +30,7 @@ from sftlib.errors import DataError, InputError
 from sftlib.paths import RunPaths
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+MOST_STREAMED = 200_000  # records of a streamed split: with their texts they must fit in memory here
 _CONTENT_SETTINGS = ("prompt", "task", "model")  # what a cell may change of prompts, targets and tokens
 _TRAIN_SETTINGS = ("max_length", "overlong", "loss_on")
 
@@ -106,14 +111,19 @@ def _view_key(config: SFTConfig) -> Any:
 
 
 def read_parts(named: SFTConfig, config: SFTConfig) -> dict[str, Part]:
-    """Every split that `named` names, with samples as `config` (of one view) makes them."""
+    """Every split that `named` has, with samples as `config` (of one view) makes them."""
     return {name: read_part(config, name) for name in named_splits(named)}
 
 
 def read_part(config: SFTConfig, name: str) -> Part:
-    split, refused = _read(config, name)
+    """A split with the records that a run would refuse set aside, instead of stopping at them."""
+    lenient = config.model_copy(update={"data": config.data.model_copy(update={"faulty": "drop"})})
+    split = read_split(lenient, name)
+    records = list(islice(split.records, MOST_STREAMED if config.data.streaming else None))
+    refused = _refused(lenient, name) if split.dropped.get("data.faulty") else []
+    refused += _ids_fault(records, config)
     samples: list[tuple[Record, Sample]] = []
-    for record, outcome in _samples(split.records, split, config):
+    for record, outcome in _samples(records, split, config):
         if isinstance(outcome, Sample):
             samples.append((record, outcome))
         else:
@@ -123,49 +133,43 @@ def read_part(config: SFTConfig, name: str) -> Part:
     refused += [("empty", entry.place, f"{entry.place} has an empty text or answer") for entry in empty]
     gone = {id(entry) for entry in empty}
     return Part(
-        name, split.source.path or "", split.format, split.sha256, [e for e in entries if id(e) not in gone], refused,
-        dict(split.source.where), limited=split.source.subset is not None or config.data.sample_size is not None,
+        name, str(split.source.path or split.source.hub), split.format, split_digest(config, name),
+        [entry for entry in entries if id(entry) not in gone], refused,
+        where=dict(split.source.where) if origin_of(config.data, name) == name else {},
+        origin=origin_of(config.data, name), is_whole=len(records) == len(split), stops=config.data.faulty == "error",
     )  # fmt: skip
 
 
-def _read(config: SFTConfig, name: str) -> tuple[Split, list[tuple[str, str, str]]]:
-    """The split as a run reads it; where a run would refuse it for some of its records, the others."""
+def _refused(config: SFTConfig, name: str) -> list[tuple[str, str, str]]:
+    """Kind, place and reason of every record that the reader refuses; those of a part of train are told with train."""
+    if origin_of(config.data, name) != name:
+        return []
+    source: Source = getattr(config.data, name)
+    refused: list[tuple[str, str, str]] = []
+    fmt: str = "formatting_func" if config.data.formatting_func else config.data.format
+    for record in read_records(
+        source_files(source, name),
+        lambda fault: refused.append(("unreadable", str(fault).partition(": ")[0], str(fault))),
+    ):
+        if not all(record.fields.get(key) == value for key, value in source.where.items()):
+            continue
+        try:
+            if fmt == "auto":
+                fmt = detect_format(record.fields, config.data)
+            check_record(record, fmt, config)
+        except DataError as fault:
+            text = record.fields.get(config.data.text_column)
+            is_empty = fmt == "labelled" and (text is None or (isinstance(text, str) and not text.strip()))
+            refused.append(("empty" if is_empty else "unreadable", record.place, str(fault)))
+    return refused
+
+
+def _ids_fault(records: list[Record], config: SFTConfig) -> list[tuple[str, str, str]]:
     try:
-        return read_split(config, name), []
+        sample_ids(records, config.data.id_column)
     except DataError as error:
-        split, refused = _read_leniently(config, name, error)
-        return split, refused or [("unreadable", split.source.path or name, str(error))]
-
-
-def _read_leniently(config: SFTConfig, name: str, why: DataError) -> tuple[Split, list[tuple[str, str, str]]]:
-    source: Source | None = getattr(config.data, name)
-    if source is None or not source.path:  # a part of train: its faults are shown there
-        raise why
-    records = list(read_records(Path(source.path)))  # a file that is broken as a whole raises once more
-    records = [r for r in records if all(r.fields.get(key) == value for key, value in source.where.items())]
-    if not records:
-        raise why
-    fmt = config.data.format if config.data.format != "auto" else detect_format(records[0].fields, config.data)
-    kept, refused = [], []
-    for record in records:
-        fault = _fault(record, fmt, config)
-        if fault:
-            refused.append((*fault[:1], record.place, fault[1]))
-        else:
-            kept.append(record)
-    return Split(name, source, fmt, kept), refused
-
-
-def _fault(record: Record, fmt: str, config: SFTConfig) -> tuple[str, str] | None:
-    """What a labelled record lacks; the builders of the other formats say it themselves."""
-    if fmt != "labelled":
-        return None
-    text, label = record.fields.get(config.data.text_column), record.fields.get(config.data.label_column)
-    if not isinstance(text, str) or not text.strip():
-        return "empty", f"{record.place}: field {config.data.text_column!r} = {text!r}"
-    if config.task.type == "classification" and str(label) not in config.task.labels:
-        return "unreadable", f"{record.place}: field {config.data.label_column!r} = {label!r} is not in task.labels"
-    return None
+        return [("unreadable", str(config.data.id_column), str(error))]
+    return []
 
 
 def _samples(records: Sequence[Record], split: Split, config: SFTConfig) -> Iterator[tuple[Record, Sample | str]]:

@@ -64,11 +64,34 @@ def test_records_that_a_run_would_refuse_are_counted(tmp_path: Path, capsys) -> 
     assert record["splits"]["train"]["records"] == 197
 
 
-def test_a_file_that_is_broken_as_a_whole_is_named(tmp_path: Path, capsys) -> None:
+def test_a_line_that_is_no_json_is_a_finding_and_a_broken_file_an_error(tmp_path: Path, capsys) -> None:
     path = tmp_path / "train.jsonl"
-    path.write_text('{"text": "a", "label": "b"}\n{"text": \n')
+    path.write_text('{"text": "a", "label": "b"}\n{"text": \n{"text": "c", "label": "b"}\n')
+    assert main(["audit", str(path), "--json"]) == 2
+    record = json.loads(capsys.readouterr().out)
+    finding = next(finding for finding in record["findings"] if finding["kind"] == "unreadable")
+    assert (finding["count"], finding["of"], finding["places"]) == (1, 3, [f"{path}:2"])
+    path = tmp_path / "train.json"
+    path.write_text('[{"text": "a", "label": "b"}, ')
     assert main(["audit", str(path)]) == 2
-    assert f"{path}:2" in capsys.readouterr().err
+    assert str(path) in capsys.readouterr().err
+
+
+def test_a_part_of_train_is_audited_as_it_is_split_off(tmp_path: Path, capsys) -> None:
+    path = flawed.write_clean(tmp_path, train=200)["train"]
+    assert main(["audit", str(path), "--set", "data.validation_size=40", "--set", "data.test_size=60", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [part["records"] for part in record["splits"].values()] == [100, 40, 60]
+    assert not record["findings"]  # their split field says train, as it should
+
+
+def test_faulty_records_that_are_left_out_on_request_are_a_warning(tmp_path: Path, capsys) -> None:
+    records = flawed.clean_split("train", 60, 1)
+    records[3]["text"] = ""
+    path = flawed.write(tmp_path / "train.jsonl", records)
+    assert main(["audit", str(path), "--set", "data.faulty=drop", "--json"]) == 0
+    finding = json.loads(capsys.readouterr().out)["findings"][0]
+    assert (finding["kind"], finding["level"], finding["count"]) == ("empty", "warning", 1)
 
 
 def test_show_marks_what_is_supervised(tmp_path: Path, tokenizer: Path, capsys) -> None:
