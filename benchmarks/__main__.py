@@ -8,6 +8,7 @@ import sys
 # Suite -> the arguments with which it writes its results.
 SUITES = {
     "cpu": {
+        "merge": ["--write"],
         "startup": ["--write"],
         "audit": ["--write"],
     },

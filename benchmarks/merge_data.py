@@ -1,6 +1,6 @@
 """A run directory as large as wanted, as if models had been there: sizes come in, shards and manifests go out.
 
-Every shard has the columns that prediction writes. Further cells are hard links to the first one's shards under
+Every shard has the columns that prediction writes, but for the log-likelihood of each label. Further cells are hard links to the first one's shards under
 manifests of their own, so that 10^8 rows need the disk of 10^7."""
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ counts of a ScoreHistogram) comes in; AUROC, average precision and the bias AUCs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,13 +68,16 @@ def binned_average_precision(table: Array) -> float | None:
     return float((precision * hits).sum() / positives.sum())
 
 
-def bias_aucs(overall: Array, groups: Mapping[str, Array], power: float = -5.0) -> dict[str, Any]:
+def bias_aucs(
+    overall: Array, groups: Mapping[str, Array], power: float = -5.0, names: Sequence[str] | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Subgroup, BPSN and BNSP AUC of each group, and their generalised means, which the worst groups pull down.
 
     All tables share their columns. The background of a group is every record outside it, whatever other groups there
-    are: BPSN low means that the group's negatives score too high, BNSP low that its positives score too low.
+    are: BPSN low means that the group's negatives score too high, BNSP low that its positives score too low. `names`
+    are the groups to judge, where those are not all; each table is looked up once.
     """
-    by_group = {group: _bias_aucs_of(overall, table) for group, table in groups.items()}
+    by_group = {group: _bias_aucs_of(overall, groups[group]) for group in (groups if names is None else names)}
     means = {name: generalised_mean((aucs[name] for aucs in by_group.values()), power) for name in BIAS_AUCS}
     return {"overall": auroc(overall), "groups": by_group, "generalised_mean": means, "power": power}
 

@@ -19,7 +19,6 @@ def score_figures(scores: ScoreTally, scheme: Scheme, bins: int) -> dict[str, An
         calibration = calibration_metrics(tables.labels, tables.scores, bins)
     else:
         calibration = calibration_metrics_of_histogram(tables.histogram, bins)
-    named = {c: {name: t for name, t in groups.items() if name != NONE} for c, groups in tables.groups.items()}
     return {
         "positive": scheme.positive,
         "n": scores.scored,
@@ -31,5 +30,8 @@ def score_figures(scores: ScoreTally, scheme: Scheme, bins: int) -> dict[str, An
         "auroc_high": interval.high,
         "average_precision": average_precision(tables.overall),
         **{name: calibration[name] for name in ("brier", "ece", "ece_bins", "log_loss", "reliability")},
-        "bias_aucs": {column: bias_aucs(tables.overall, groups) for column, groups in named.items()},
+        "bias_aucs": {
+            column: bias_aucs(tables.overall, groups, names=[name for name in groups if name != NONE])
+            for column, groups in tables.groups.items()
+        },
     }

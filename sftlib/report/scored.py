@@ -6,6 +6,7 @@ costs the same memory at any number of records. Which of the two is decided by t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ class ScoreTables:
     """What ranking and calibration need. Without a histogram, `labels` and `scores` are all of them."""
 
     overall: Array
-    groups: dict[str, dict[str, Array]]
+    groups: Mapping[str, Mapping[str, Array]]
     labels: Array
     scores: Array
     histogram: ScoreHistogram | None
@@ -83,11 +84,11 @@ class ScoreTally:
         """All tables; every group's has the columns of the overall one."""
         empty = np.empty(0)
         if self._histogram is not None:
-            groups = {
+            binned = {
                 column: dict(zip(self.words.groups[column].names, counts, strict=False))
                 for column, counts in self._group_counts.items()
             }
-            return ScoreTables(self._histogram.counts, groups, empty, empty, self._histogram)
+            return ScoreTables(self._histogram.counts, binned, empty, empty, self._histogram)
         labels = np.concatenate([part[0] for part in self._rows] or [empty.astype(int)])
         scores = np.concatenate([part[1] for part in self._rows] or [empty])
         distinct, overall = tied_table(labels, scores)
@@ -95,12 +96,28 @@ class ScoreTally:
         groups = {column: self._group_tables(column, cell, len(distinct)) for column in self._members}
         return ScoreTables(overall, groups, labels, scores, None)
 
-    def _group_tables(self, column: str, cell: Array, columns: int) -> dict[str, Array]:
-        names = self.words.groups[column].names
+    def _group_tables(self, column: str, cell: Array, columns: int) -> Mapping[str, Array]:
         parts = self._members[column]
         rows = np.concatenate([part[0] for part in parts] or [np.empty(0, int)]).astype(int)
         values = np.concatenate([part[1] for part in parts] or [np.empty(0, int)]).astype(int)
-        return {
-            name: np.bincount(cell[rows[values == code]], minlength=2 * columns).reshape(2, columns)
-            for code, name in enumerate(names)
-        }
+        order = np.argsort(values, kind="stable")
+        return _ExactTables(self.words.groups[column].names, cell[rows[order]], values[order], columns)
+
+
+class _ExactTables(Mapping[str, Array]):
+    """The table of each group, made when it is asked for: of 100 groups with 200,000 scores all at once are 320 MB."""
+
+    def __init__(self, names: list[str], cells: Array, values: Array, columns: int) -> None:
+        self._columns, self._cells = columns, cells
+        ends = np.searchsorted(values, np.arange(len(names) + 1))
+        self._spans = {name: (ends[code], ends[code + 1]) for code, name in enumerate(names)}
+
+    def __getitem__(self, name: str) -> Array:
+        start, end = self._spans[name]
+        return np.bincount(self._cells[start:end], minlength=2 * self._columns).reshape(2, self._columns)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spans)
+
+    def __len__(self) -> int:
+        return len(self._spans)

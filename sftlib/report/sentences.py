@@ -8,6 +8,7 @@ from sftlib.metrics.intervals import holm
 from sftlib.metrics.verdicts import is_significant
 
 _NAMES = {"f1": "F1", "macro_f1": "macro-F1"}
+MOST_NAMED = 6
 _RATES = {"fpr": "FPR", "fnr": "FNR"}
 
 
@@ -16,25 +17,33 @@ def verdicts(
     sweep: dict[str, Any] | None = None,
 ) -> list[dict]:  # fmt: skip
     """Comparisons first, then what would make them worthless, then for whom a cell is worse."""
-    found = [
-        {"kind": entry["kind"], "cell": entry["a"], "tone": _tone(entry, headline), "sentence": entry["verdict"]}
-        for entry in comparisons
-        if entry["kind"] in ("baseline", "pair")
+    beaten = _beaten_by_constant(cells, headline)
+    asked = [entry for entry in comparisons if entry["kind"] in ("baseline", "pair")]
+    found = _best(cells, comparisons, headline)
+    found += [
+        {
+            "kind": entry["kind"],
+            "cell": entry["a"],
+            "tone": _tone(entry, headline, beaten),
+            "sentence": entry["verdict"],
+        }
+        for entry in sorted(asked, key=lambda entry: -(cells[entry["a"]]["overall"].get(headline) or 0.0))
     ]
-    found += _best(cells, comparisons, headline) + _seeds(sweep, headline)
-    for name, cell in cells.items():
-        found += _trivial(name, cell, headline)
+    found += _trivial(cells, beaten, headline) + _seeds(sweep, headline)
     for name, cell in cells.items():
         if not cell["is_baseline"]:
             found += [line for column in cell["disparities"] for line in _bias(name, cell, column, 1 - confidence)]
     return found
 
 
-def _tone(entry: dict[str, Any], headline: str) -> str:
-    """Whether the verdict is good news: the headline metrics all rise when things get better."""
+def _tone(entry: dict[str, Any], headline: str, beaten: list[str]) -> str:
+    """Whether the verdict is good news: the headline metrics all rise when things get better. To be better than a
+    baseline and no better than a constant answer is none."""
     if headline not in entry["metrics"] or not is_significant(entry, headline):
         return "neutral"
-    return "good" if entry["metrics"][headline]["difference"] > 0 else "bad"
+    if entry["metrics"][headline]["difference"] < 0:
+        return "bad"
+    return "neutral" if entry["a"] in beaten else "good"
 
 
 def _best(cells: dict[str, Any], comparisons: list[dict[str, Any]], headline: str) -> list[dict]:
@@ -77,14 +86,39 @@ def _seeds(sweep: dict[str, Any] | None, headline: str) -> list[dict]:
     return [{"kind": "seeds", "cell": None, "sentence": sentence}]
 
 
-def _trivial(name: str, cell: dict[str, Any], headline: str) -> list[dict]:
-    """A cell that a constant answer matches has not been shown to have learnt anything."""
-    score, always = cell["overall"].get(headline), cell["baselines"].get("always_positive", {}).get(headline)
-    if score is None or always is None or score > always:
-        return []
+def _beaten_by_constant(cells: dict[str, Any], headline: str) -> list[str]:
+    """Cells that a constant answer matches: they have not been shown to have learnt anything."""
+    return [
+        name
+        for name, cell in cells.items()
+        if (score := cell["overall"].get(headline)) is not None
+        and (always := cell["baselines"].get("always_positive", {}).get(headline)) is not None
+        and score <= always
+    ]
+
+
+def _trivial(cells: dict[str, Any], beaten: list[str], headline: str) -> list[dict]:
+    """One sentence for each score of the constant answer, which is one where all cells answered the same records."""
+    by_score: dict[float, list[str]] = {}
+    for name in beaten:
+        by_score.setdefault(cells[name]["baselines"]["always_positive"][headline], []).append(name)
     title = _NAMES.get(headline, headline)
-    sentence = f"{name} does not beat a constant answer: its {title} is {score:.3f}, always answering the positive label has {always:.3f}."
-    return [{"kind": "trivial", "cell": name, "sentence": sentence}]
+    return [
+        {
+            "kind": "trivial",
+            "cell": names[0] if len(names) == 1 else None,
+            "sentence": f"{_listed(names, cells, headline)} {'does' if len(names) == 1 else 'do'} not beat a constant answer: "
+            f"always answering the positive label has a {title} of {always:.3f}.",
+        }
+        for always, names in by_score.items()
+    ]
+
+
+def _listed(names: list[str], cells: dict[str, Any], headline: str) -> str:
+    shown = [f"{name} ({cells[name]['overall'][headline]:.3f})" for name in names[:MOST_NAMED]]
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(shown)} and {len(names) - MOST_NAMED} more cells"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
 def _bias(name: str, cell: dict[str, Any], column: str, alpha: float) -> list[dict]:

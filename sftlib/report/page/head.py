@@ -9,7 +9,7 @@ from sftlib.report.page.markup import cell_name, folded, named
 from sftlib.report.page.numbers import Numbers, brief, percent, plain, whole
 
 MOST_VERDICTS = 3
-LARGE = ("baseline", "pair")  # kinds of verdicts that answer the question
+LARGE = ("best", "baseline", "pair")  # kinds of verdicts that answer the question
 MOST_FINDINGS = 30
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import Any
 
@@ -14,6 +15,7 @@ WIDTH, HEIGHT = 380, 210
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 34
 MOST_VALUES = 12  # names under an axis; of a random draw only some are written
 LONGEST_VALUE = 14
+MOST_WHISKERS = 16
 SPREAD = 0.5  # of the room between two values, over which cells of one value stand beside each other
 
 
@@ -49,10 +51,8 @@ def _chart(numbers: Numbers, parameter: str, key: str) -> str:
     known = [numbers.get("sweep", "cells", cell, key) for cells in columns for cell in cells]
     if not known:
         return ""
-    low, high = _span(known)
-    marks = "".join(
-        _column(numbers, cells, key, place, len(values), (low, high)) for place, cells in enumerate(columns)
-    )
+    span = _span([bound for cell in _shown(columns) for bound in _bounds(numbers, cell, key)] + known)
+    marks = "".join(_column(numbers, cells, key, place, len(values), span) for place, cells in enumerate(columns))
     words = "; ".join(
         f"{_said(value)}: {', '.join(rate(numbers.get('sweep', 'cells', cell, key)) for cell in cells)}"
         for value, cells in zip(values, columns, strict=True)
@@ -61,21 +61,21 @@ def _chart(numbers: Numbers, parameter: str, key: str) -> str:
     label = escape(f"{_title(key)} by {parameter}: {words}")
     return (
         f'<figure><figcaption><b>{escape(_title(key))}</b></figcaption><svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'role="img" aria-label="{label}">{_frame((low, high))}{_names(values)}{marks}</svg></figure>'
+        f'role="img" aria-label="{label}">{_frame(span)}{_names(values)}{marks}</svg></figure>'
     )
 
 
-def _span(known: list[float]) -> tuple[float, float]:
-    """An even range that holds all values with room, within 0 and 1."""
-    room = max(0.02, 0.15 * (max(known) - min(known)))
-    step = 0.05 if max(known) - min(known) < 0.4 else 0.1
-    low = max(0.0, (min(known) - room) // step * step)
-    high = min(1.0, -(-(max(known) + room) // step) * step)
-    return low, max(high, low + step)
+def _span(known: list[float]) -> tuple[float, float, float]:
+    """(low, high, step): even ticks that hold all values, within 0 and 1."""
+    reach = max(known) - min(known)
+    step = next((step for step in (0.01, 0.02, 0.05, 0.1) if reach <= 3 * step), 0.25)
+    low = max(0.0, math.floor(min(known) / step - 0.2) * step)
+    high = min(1.0, math.ceil(max(known) / step + 0.2) * step)
+    return low, max(high, low + step), step
 
 
 def _column(
-    numbers: Numbers, cells: list[str], key: str, place: int, count: int, span: tuple[float, float]
+    numbers: Numbers, cells: list[str], key: str, place: int, count: int, span: tuple[float, float, float]
 ) -> str:  # fmt: skip
     room = (WIDTH - LEFT - RIGHT) / count
     centre = LEFT + room * (place + 0.5)
@@ -90,19 +90,40 @@ def _column(
         shift = (index - (len(cells) - 1) / 2) * min(11.0, SPREAD * room / max(1, len(cells) - 1 or 1))
         path = ("sweep", "cells", cell, key)
         parts.append(
-            f'<g class="{colour(numbers, cell)}"><title>{escape(f"{cell} {rate(value)}")}</title>'
+            f'<g class="{colour(numbers, cell)}">{_whisker(numbers, cell, key, centre + shift, span, len(_cells(numbers)))}<title>{escape(f"{cell} {rate(value)}")}</title>'
             f'<circle cx="{centre + shift:.1f}" cy="{_y(value, span):.1f}" r="4.5" {numbers.attributes(*path)}/></g>'
         )
     return "".join(parts)
 
 
-def _frame(span: tuple[float, float]) -> str:
+def _shown(columns: list[list[str]]) -> list[str]:
+    """The cells that get whiskers: of many they would be a thicket."""
+    cells = [cell for column in columns for cell in column]
+    return cells if len(cells) <= MOST_WHISKERS else []
+
+
+def _bounds(numbers: Numbers, cell: str, key: str) -> list[float]:
+    found = [numbers.get("sweep", "cells", cell, f"{key}_{end}") for end in ("low", "high")]
+    return [] if None in found else found
+
+
+def _whisker(
+    numbers: Numbers, cell: str, key: str, x: float, span: tuple[float, float, float], count: int
+) -> str:  # fmt: skip
+    bounds = _bounds(numbers, cell, key)
+    if count > MOST_WHISKERS or not bounds:
+        return ""
+    low, high = (_y(bound, span) for bound in bounds)
+    return f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
+
+
+def _frame(span: tuple[float, float, float]) -> str:
+    low, high, step = span
     parts = []
-    for share in (0.0, 0.5, 1.0):
-        value = span[0] + share * (span[1] - span[0])
-        y = _y(value, span)
+    for place in range(round((high - low) / step) + 1):
+        y = _y(low + place * step, span)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{low + place * step:.2f}</text>')
     return "".join(parts)
 
 
@@ -128,7 +149,7 @@ def _cut(text: str, letters: int) -> str:
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
-def _y(value: float, span: tuple[float, float]) -> float:
+def _y(value: float, span: tuple[float, float, float]) -> float:
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - span[0]) / (span[1] - span[0]))
 
 
