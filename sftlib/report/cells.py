@@ -17,6 +17,7 @@ from sftlib.report.scored import ScoreTally
 from sftlib.report.tally import ORIGINAL, SOURCE, Tally
 from sftlib.report.vocabulary import NONE
 
+MOST_STRATA = 60  # the same of groups within strata
 MOST_INTERVALS = 200  # bootstraps of one grouping; with more groups only rates are given, which are exact
 
 
@@ -101,9 +102,7 @@ def _stratified(config: SFTConfig, tally: Tally, scheme: Scheme) -> dict[str, An
 def _group_strata(tally: Tally, scheme: Scheme, column: str, axis: int) -> dict[str, dict[str, M]]:
     matrices = tally.by_group(column, axis)
     keys = {f"{place}": key for place, key in enumerate(matrices)}
-    measured = scheme.measure(
-        {name: matrices[key] for name, key in keys.items()}, intervals=len(keys) <= MOST_INTERVALS
-    )
+    measured = scheme.measure({name: matrices[key] for name, key in keys.items()}, intervals=len(keys) <= MOST_STRATA)
     result: dict[str, dict[str, M]] = {}
     for name, (group, stratum) in keys.items():
         result.setdefault(stratum, {})[group] = measured[name]

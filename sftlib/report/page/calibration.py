@@ -25,7 +25,7 @@ def calibration_section(numbers: Numbers) -> str:
         f'<div class="diagrams">{pictures}</div>',
         _metrics(numbers, cells),
         decided_table(numbers),
-        _bias(numbers, cells),
+        _bias(numbers, [cell for cell in cells if cell in numbers.detailed]),
     )
 
 

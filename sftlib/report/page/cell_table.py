@@ -47,6 +47,8 @@ def cells_section(numbers: Numbers) -> str:
     heads += [Head("Training", "wall time, h:mm:ss")]
     rows = [_row(numbers, cell, keys) for cell in numbers.cells]
     lead = f"Each cell answered the same prompts. Small figures are {100 * numbers.metrics['run']['confidence']:g}% intervals."
+    if len(numbers.detailed) < len(numbers.cells):
+        lead += f" What follows shows the best of {len(numbers.cells)} cells and the baseline; all are in metrics.json and the CSV files."
     caption = "Cells; below the line, answers that need no model" if _trivial_names(numbers) else "Cells"
     return section(
         "cells", "Cells", lead, table(heads, rows, caption, _trivial(numbers, keys, len(heads))), _further(numbers)

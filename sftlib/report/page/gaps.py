@@ -15,7 +15,7 @@ MOST_ROWS = 60
 def gaps_section(numbers: Numbers) -> str:
     parts = [
         _cell(numbers, cell, column)
-        for cell in numbers.cells
+        for cell in numbers.detailed
         for column in numbers.get("cells", cell, "disparities") or {}
     ]
     lead = "First group minus second. A whisker that crosses zero is compatible with no difference. p is adjusted (Holm) over all pairs and both rates."
@@ -64,7 +64,7 @@ def _row(numbers: Numbers, cell: str, place: tuple[Step, ...], span: tuple[float
 
 def _omnibus(numbers: Numbers) -> str:
     rows = []
-    for cell in numbers.cells:
+    for cell in numbers.detailed:
         for column in numbers.get("cells", cell, "disparities") or {}:
             for key in ("fpr", "fnr"):
                 place = ("cells", cell, "disparities", column, "omnibus", key)

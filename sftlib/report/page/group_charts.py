@@ -107,7 +107,7 @@ def _table(numbers: Numbers, column: str) -> str:
     heads += [Head("Selected", "share of all records called positive")] if binary else []
     heads += [Head("Parsed", "share of answers that could be read")]
     rows = []
-    for cell in numbers.cells:
+    for cell in numbers.detailed:
         for group in numbers.get("cells", cell, "groups", column) or {}:
             place = ("cells", cell, "groups", column, group)
             row = [
@@ -140,7 +140,7 @@ def _gaps(numbers: Numbers, column: str) -> str:
         "fped": Head("FPED", "summed distance of the groups' FPR from the overall FPR"),
         "fned": Head("FNED", "summed distance of the groups' FNR from the overall FNR"),
     }
-    cells = [cell for cell in numbers.cells if numbers.get("cells", cell, "disparities", column)]
+    cells = [cell for cell in numbers.detailed if numbers.get("cells", cell, "disparities", column)]
     if not cells:
         return ""
     heads = [

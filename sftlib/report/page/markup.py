@@ -9,6 +9,7 @@ from html import escape
 from sftlib.report.page.numbers import Numbers
 
 KEPT_LETTERS = 28
+MOST_ROWS = 1_000  # of a table; a browser sorts no more of them while one waits
 COLOURS = 8  # .c0 to .c7 in the style sheet, .cb for a baseline
 
 
@@ -46,7 +47,9 @@ def table(
 ) -> str:
     """A table whose columns sort by a click on their head; `foot` rows keep their place. Cells are HTML already."""
     head = "".join(_head(h) for h in heads)
-    body = "".join(_row(row, heads) for row in rows)
+    body = "".join(_row(row, heads) for row in rows[:MOST_ROWS])
+    if len(rows) > MOST_ROWS:
+        caption += f" (the first {MOST_ROWS:,} of {len(rows):,} rows; all are in the CSV files)"
     tail = f"<tfoot>{''.join(_row(row, heads) for row in foot)}</tfoot>" if foot else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="sortable">'

@@ -12,6 +12,7 @@ from sftlib.artifacts.progress import clock
 Step = str | int
 Form = Callable[[Any], str]
 UNDEFINED = "–"
+MOST_DETAILED = 10
 NARROW = 0.02  # below this width two digits would show an interval as a point
 
 
@@ -119,6 +120,12 @@ class Numbers:
 
     def is_baseline(self, cell: str) -> bool:
         return bool(self.get("cells", cell, "is_baseline"))
+
+    @property
+    def detailed(self) -> list[str]:
+        """The cells that get tables by group and stratum: all where they are few, else those that pictures show. Fifty
+        cells with a hundred groups would be a page of 50 MB."""
+        return self.cells if len(self.cells) <= MOST_DETAILED else self.pictured()
 
     def pictured(self, most: int = 8) -> list[str]:
         """The cells that a picture has room for: the best ones and the baselines, in the run's order."""

@@ -23,7 +23,7 @@ def _strata(numbers: Numbers, name: str) -> str:
         return ""
     rows = [
         [cell_name(numbers, cell), named(value), *_figures(numbers, "cells", cell, "stratified", name, value)]
-        for cell in numbers.cells
+        for cell in numbers.detailed
         for value in numbers.get("cells", cell, "stratified", name) or {}
     ]
     heads = [Head("Cell", is_text=True), Head(_TITLES[name], is_text=True), *_heads(numbers)]
@@ -33,7 +33,7 @@ def _strata(numbers: Numbers, name: str) -> str:
 def _within(numbers: Numbers, name: str) -> str:
     """Groups inside each stratum, folded: long, and needed only by who doubts a gap."""
     rows = []
-    for cell in numbers.cells:
+    for cell in numbers.detailed:
         for column, strata in (numbers.get("cells", cell, "stratified", f"group_by_{name}") or {}).items():
             for stratum, groups in strata.items():
                 for group in groups:
@@ -69,7 +69,7 @@ def _figures(numbers: Numbers, *place: Step) -> list[str]:
 
 def _standardised(numbers: Numbers) -> str:
     rows = []
-    for cell in numbers.cells:
+    for cell in numbers.detailed:
         for column in numbers.get("cells", cell, "disparities") or {}:
             for key in ("fpr", "fnr"):
                 place = ("cells", cell, "disparities", column, "standardised", key)

@@ -16,7 +16,10 @@ LONGEST_TEXT = 400  # letters of a model's answer
 
 def versus_section(numbers: Numbers) -> str:
     entries = list(enumerate(numbers.metrics["comparisons"]))
-    baseline = [_entry(numbers, place, entry) for place, entry in entries if entry["kind"] != "cells"]
+    asked = [(place, entry) for place, entry in entries if entry["kind"] != "cells"]
+    detailed = [place for place, entry in asked if entry["a"] in numbers.detailed]
+    baseline = [_entry(numbers, place, entry) for place, entry in asked if place in detailed]
+    brief_ones = [(place, entry) for place, entry in asked if place not in detailed]
     others = [(place, entry) for place, entry in entries if entry["kind"] == "cells"]
     is_pair = any(entry["kind"] == "pair" for _, entry in entries)
     title, brief = ("Comparison", "Comparison") if is_pair else ("Comparison with the baseline", "Against the baseline")
@@ -25,7 +28,8 @@ def versus_section(numbers: Numbers) -> str:
     )
     shown, rest = baseline[:MOST_OPEN], "".join(baseline[MOST_OPEN:])
     more = folded(f"{len(baseline) - MOST_OPEN} more cells", rest) if rest else ""
-    return section("versus", title, lead, *shown, more, brief=brief) + _others(numbers, others)
+    further = _brief(numbers, brief_ones, "Further cells, by the headline metric")
+    return section("versus", title, lead, *shown, more, further, brief=brief) + _others(numbers, others)
 
 
 def _entry(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
@@ -132,6 +136,13 @@ def _group_changes(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
 
 def _others(numbers: Numbers, entries: list[tuple[int, dict[str, Any]]]) -> str:
     """Cells with each other, by the headline metric."""
+    lead = "The same test between every two cells, so that the best of many is not sold as a discovery."
+    content = _brief(numbers, entries, f"Differences in {title_of(numbers.headline).text}")
+    return section("others", "Cells with each other", lead, content) if content else ""
+
+
+def _brief(numbers: Numbers, entries: list[tuple[int, dict[str, Any]]], caption: str) -> str:
+    """A row for each comparison: the headline metric and the sentence."""
     rows, key = [], numbers.headline
     span = span_of(entry["metrics"][key][end] for _, entry in entries for end in ("low", "high"))
     for place, entry in entries:
@@ -149,7 +160,4 @@ def _others(numbers: Numbers, entries: list[tuple[int, dict[str, Any]]]) -> str:
         Head("Cells", is_text=True), Head("Difference"), Head(f"−{span[1]:g} to {span[1]:g}", is_picture=True), Head("Interval"), Head("p"),
         Head("p (Holm)"), Head("Records needed"), Head("In words", is_text=True),
     ]  # fmt: skip
-    lead = "The same test between every two cells, so that the best of many is not sold as a discovery."
-    return section(
-        "others", "Cells with each other", lead, table(heads, rows, f"Differences in {title_of(numbers.headline).text}")
-    )
+    return table(heads, rows, caption)

@@ -184,3 +184,23 @@ def test_colours_can_be_told_from_the_background(palette: str) -> None:
     assert contrast(colours["bad"], colours["bad-bg"]) >= 4.5 and contrast(colours["ink"], colours["warn-bg"]) >= 7
     for name in ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "cb"):
         assert contrast(colours[name], colours["bg"]) >= 3.5, name
+
+
+def test_of_many_cells_the_best_are_shown_in_detail_and_it_says_so(tmp_path: Path) -> None:
+    """Fifty cells with a hundred groups made a page of 48 MB that no browser liked."""
+    world = make_world(200, cells=[*(f"r{rank}" for rank in range(2, 16)), "baseline"])
+    for place, record in enumerate(world.records):
+        record.group = f"g{place % 20:02d}"
+    run = make_run(tmp_path, world, 1)
+    metrics = merge_run(run)
+    page = run.paths.report.html.read_text()
+    shown = {
+        marked.key[1] for marked in read_page(page).marked if marked.key[:1] == ["cells"] and "groups" in marked.key
+    }
+    assert "baseline" in shown and len(shown) == 8
+    scores = {name: cell["overall"]["f1"] for name, cell in metrics["cells"].items() if name != "baseline"}
+    assert max(scores, key=lambda name: scores[name]) in shown
+    assert "the best of 15 cells and the baseline" in page
+    listed = {tuple(marked.key[:2]) for marked in read_page(page).marked if marked.key[0] == "comparisons"}
+    assert len(listed) == len(metrics["comparisons"]), "each comparison has its line"
+    assert len(page) < 3_000_000
