@@ -65,7 +65,7 @@ cluster-demo:
 # Runs killed at many moments, and run again.
 chaos: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e -k "killed or damage"
-	$(BIN)/python -m benchmarks.kills --kills 10
+	$(BIN)/python -m benchmarks.killed_training --kills 10
 
 # The pages of the manual that the program writes itself.
 docs: install

@@ -11,6 +11,9 @@ SUITES = {
         "merge": ["--write"],
         "startup": ["--write"],
         "audit": ["--write"],
+        "wrapper": ["--write"],
+        "parallel": ["--write"],
+        "killed_training": ["--write"],
     },
     "gpu": {},
 }

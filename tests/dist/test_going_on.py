@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import TOLERANCE, Training, difference, kill_a_rank
+from benchmarks.killed_training import TOLERANCE, Training, difference, kill_a_rank
 from benchmarks.parallel import write_experiment
 from sftlib.errors import STOP_VARIABLE
 from sftlib.paths import CHECKPOINT_MARK

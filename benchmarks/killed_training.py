@@ -3,7 +3,7 @@
 Each time one rank, drawn at random, gets SIGKILL while a step is running; the launcher must end the others; the training
 is started again and goes on from its last whole checkpoint. At the end the loss of every step and the adapter are compared.
 
-python -m benchmarks.kills [--kills 10] [--strategies single ddp] [--write]
+python -m benchmarks.killed_training [--kills 10] [--strategies single ddp] [--write]
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--strategies", nargs="+", default=["single", "ddp"], choices=["single", "ddp", "fsdp"])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--write", action="store_true", help="write results/kills.json and kills.md")
+    parser.add_argument("--write", action="store_true", help="write results/killed_training.json and kills.md")
     arguments = parser.parse_args()
     from tests.tiny import build_tiny_model
 
