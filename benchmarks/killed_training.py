@@ -144,7 +144,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--strategies", nargs="+", default=["single", "ddp"], choices=["single", "ddp", "fsdp"])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--write", action="store_true", help="write results/killed_training.json and kills.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write results/killed_training.json and killed_training.md"
+    )
     arguments = parser.parse_args()
     from tests.tiny import build_tiny_model
 
@@ -168,7 +170,7 @@ def main() -> int:
         f"at most {TOLERANCE:g} counts as equal.",
     ]
     publish(
-        "kills",
+        "killed_training",
         f"Killed {arguments.kills} times in a row",
         rows,
         notes=notes,

@@ -24,7 +24,8 @@ class SupervisedCollator:
         width = max(len(row["input_ids"]) for row in rows)
         width = -(-width // self.multiple) * self.multiple
         mask = torch.tensor([[0] * (width - len(row["input_ids"])) + [1] * len(row["input_ids"]) for row in rows])
-        labels = torch.tensor([_padded(row["labels"], IGNORED, width) for row in rows])
+        # A record's first token has nothing before it: behind padding it would be predicted from a pad.
+        labels = torch.tensor([_padded([IGNORED, *row["labels"][1:]], IGNORED, width) for row in rows])
         return {
             "input_ids": torch.tensor([_padded(row["input_ids"], self.pad_id, width) for row in rows]),
             "attention_mask": mask,
