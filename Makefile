@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 DEEPSPEED = DS_BUILD_OPS=0 $(if $(wildcard /dev/nvidiactl /dev/kfd),,DS_ACCELERATOR=cpu) \
   $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation deepspeed
 
-.PHONY: install demo test check format lock posts bench-cpu bench-gpu cluster-demo chaos docs clean
+.PHONY: install demo test check format lock posts bench-cpu bench-gpu training-quality cluster-demo chaos docs clean
 
 install: $(STAMP)
 
@@ -55,6 +55,10 @@ posts: install
 # Speed, with peers in the same run; benchmarks/results holds what was measured.
 bench-cpu: install
 	$(BIN)/python -m benchmarks cpu
+
+# Fast and plain training beside each other: loss and F1 with three seeds.
+training-quality: install
+	$(BIN)/python -m benchmarks.training_quality
 
 bench-gpu: install
 	$(BIN)/python -m benchmarks gpu

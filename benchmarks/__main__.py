@@ -14,8 +14,14 @@ SUITES = {
         "wrapper": ["--write"],
         "parallel": ["--write"],
         "killed_training": ["--write"],
+        "fast_path": ["--write"],
+        "head_memory": ["--write"],
+        "training_quality": ["--write"],
+        "scaling": [],
     },
-    "gpu": {},
+    "gpu": {
+        "gpu": ["--all", "--write"],
+    },
 }
 
 

@@ -1,6 +1,6 @@
 """Training of SmolLM2-135M on hate-speech records on a CPU: records/s of sftlib beside TRL and the padded recipe.
 
-python -m benchmarks.fast_path [--prompt long|short] [--records 32] [--steps 1] [--write]
+python -m benchmarks.fast_path [--prompt long|short|both] [--records 32] [--write]
 
 Every peer trains the same records in each optimiser step, with the same LoRA (r=16, all-linear), precision (fp32) and one
 thread, so that its losses must be the same too. One batch forwards and backwards warms up and does not count.
@@ -177,9 +177,9 @@ def _row(tokenizer: Any, system: str, asked: str, answer: str) -> dict[str, Any]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompt", choices=["long", "short"], default="long")
+    parser.add_argument("--prompt", choices=["long", "short", "both"], default="both")
     parser.add_argument("--records", type=int, default=32, help="records of an optimiser step")
-    parser.add_argument("--steps", type=int, default=1, help="optimiser steps")
+    parser.add_argument("--steps", type=int, help="optimiser steps (default: long 1, short 2)")
     parser.add_argument("--model", type=Path, help="model folder (default: the bundled SmolLM2-135M-Instruct)")
     parser.add_argument("--write", action="store_true", help="write the results")
     arguments = parser.parse_args()
@@ -188,27 +188,34 @@ def main() -> int:
 
         arguments.model = stage_bundled("smollm2-135m-instruct")
     torch.set_num_threads(1)
-    rows = make_rows(AutoTokenizer.from_pretrained(arguments.model), arguments.prompt, arguments.records)
+    for prompt in ("long", "short") if arguments.prompt == "both" else (arguments.prompt,):
+        compare(prompt, arguments)
+    return 0
+
+
+def compare(prompt: str, arguments: argparse.Namespace) -> None:
+    """All peers on one prompt, one after the other."""
+    rows = make_rows(AutoTokenizer.from_pretrained(arguments.model), prompt, arguments.records)
+    steps = arguments.steps or {"long": 1, "short": 2}[prompt]
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        for peer in peers(arguments.prompt, arguments.records):
-            found.append(measure(peer, arguments.model, rows, arguments.steps, folder))
+        for peer in peers(prompt, arguments.records):
+            found.append(measure(peer, arguments.model, rows, steps, folder))
             print(found[-1], file=sys.stderr, flush=True)
     best = max(row["records_per_CPU_s"] for row in found if row["peer"].startswith("TRL"))
     for row in found:
         row["against_best_TRL"] = row["records_per_CPU_s"] / best
     lengths = [len(row["input_ids"]) for row in rows]
-    layout = FlatCollator()(rows)
+    computed = FlatCollator()(rows)["input_ids"].shape[1]
     notes = [
         f"{len(rows)} records an optimiser step of {sum(lengths) / len(rows):.0f} tokens on average; sftlib computes "
-        f"{layout['input_ids'].shape[1] / len(rows):.0f} of them",
-        f"{arguments.steps} optimiser steps after a batch of warm-up; LoRA r=16 all-linear, fp32, one thread, AdamW",
+        f"{computed / len(rows):.0f} of them",
+        f"{steps} optimiser steps after a batch of warm-up; LoRA r=16 all-linear, fp32, one thread, AdamW",
         "compared by CPU seconds of the process, which neighbours on the machine stretch less than those of the wall",
         "same records in every step: the losses of peers that take the loss on the answer must agree",
     ]
-    title = f"Training on a CPU, {arguments.prompt} prompt"
-    publish(f"fast_path_{arguments.prompt}", title, found, notes=notes, write=arguments.write, module="fast_path")
-    return 0
+    publish(f"fast_path_{prompt}", f"Training on a CPU, {prompt} prompt", found, notes=notes, write=arguments.write,
+            module="fast_path")  # fmt: skip
 
 
 if __name__ == "__main__":

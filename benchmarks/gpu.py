@@ -36,6 +36,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 ACTIVE = {"gpt-oss-20b": 3.6e9}  # parameters that a token passes through; of the others all
 POSTS, EPOCHS = 2_686, 3
+ALL = (["--method", "lora"], ["--method", "nf4"], ["--model", "gpt-oss-20b", "--workload", "posts"])
 
 
 @dataclass(frozen=True)
@@ -283,6 +284,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations, in every peer")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and few steps: does the program run?")
     parser.add_argument("--write", action="store_true", help="write the results")
+    parser.add_argument(
+        "--all", action="store_true", help="the three of the manual: LoRA, nf4, and gpt-oss-20b on posts"
+    )
     parser.add_argument("--one", choices=list(PEERS), help=argparse.SUPPRESS)  # this process is one peer
     arguments = parser.parse_args(words)
     if arguments.tiny:
@@ -320,6 +324,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if not has_gpu and not arguments.tiny:
         print("no GPU here: run it where one is, or with --tiny", file=sys.stderr)
         return 2
+    if arguments.all:
+        return max(main([*(word for word in words if word != "--all"), *more]) for more in ALL)
     rows = table(arguments, words, has_gpu=has_gpu)
     suite = f"gpu_{arguments.model}_{arguments.method}_{arguments.workload}"
     notes = ["tokens/s counts the records' own tokens, without padding; each peer in a process of its own"]
