@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.plan import Need
+from jobs.plan import Need, folds
 from sftlib.artifacts.shards import VALID, ShardState, check_shard
 from sftlib.config.rundir import Run, read_json
 from sftlib.errors import CorruptError
@@ -20,6 +20,7 @@ class Standing:
     is_baseline: bool
     untrained: str  # why the adapter is not there; "" when it is, or none is needed
     shards: list[ShardState]
+    unmerged: str = ""  # why a merged model that is asked for is not there
 
     @property
     def missing_shards(self) -> tuple[int, ...]:
@@ -38,7 +39,8 @@ def standings(run: Run, *, deep: bool) -> Iterator[Standing]:
         untrained = "" if cell.is_baseline else run.why_untrained(cell.id, deep=deep)
         known = {} if untrained else run.known_parts(cell.id)  # of an adapter that is there
         shards = [check_shard(paths, index, run.num_shards, known, deep=deep) for index in range(run.num_shards)]
-        yield Standing(cell.id, cell.is_baseline, untrained, shards)
+        unmerged = "" if cell.is_baseline or not folds(run.config) else untrained or run.why_unmerged(cell.id)
+        yield Standing(cell.id, cell.is_baseline, untrained, shards, unmerged)
 
 
 def find_missing(run: Run, *, deep: bool) -> Need:
@@ -46,7 +48,8 @@ def find_missing(run: Run, *, deep: bool) -> Need:
     found = list(standings(run, deep=deep))
     train = tuple(cell.cell for cell in found if cell.untrained)
     shards = {cell.cell: cell.missing_shards for cell in found if cell.missing_shards}
-    return Need(train, shards, merge=bool(train or shards) or not has_current_report(run))
+    fold = tuple(cell.cell for cell in found if cell.unmerged)
+    return Need(train, shards, merge=bool(train or shards) or not has_current_report(run), fold=fold)
 
 
 def has_current_report(run: Run) -> bool:

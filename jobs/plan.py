@@ -11,8 +11,8 @@ from sftlib.config.cluster import Resources
 from sftlib.config.train import ParallelSection
 from sftlib.config.tree import SFTConfig
 
-PREPARE, TRAIN, PREDICT, MERGE = "prepare", "train", "predict", "merge"
-STAGES = (PREPARE, TRAIN, PREDICT, MERGE)
+PREPARE, TRAIN, PREDICT, FOLD, MERGE = "prepare", "train", "predict", "fold", "merge"
+STAGES = (PREPARE, TRAIN, PREDICT, FOLD, MERGE)
 AFTER_OK, AFTER_ANY = "afterok", "afterany"
 
 ParallelOf = Callable[[str], ParallelSection]
@@ -35,15 +35,16 @@ class Need:
     train: tuple[str, ...]  # cells
     shards: Mapping[str, tuple[int, ...]]  # cell -> shard indices
     merge: bool
+    fold: tuple[str, ...] = ()  # cells whose adapter goes into its base
 
     @property
     def is_nothing(self) -> bool:
-        return not (self.train or self.shards or self.merge)
+        return not (self.train or self.shards or self.merge or self.fold)
 
 
 @dataclass(frozen=True)
 class Element:
-    """What one job does: the token cache, a cell's training, a range of a cell's shards, or the merge."""
+    """What one job does: the token cache, a cell's training, a range of its shards, its merged model, or the merge."""
 
     id: str
     kind: str
@@ -64,14 +65,19 @@ class Element:
         }  # fmt: skip
 
 
-def full_need(cells: Sequence[NamedCell], num_shards: int) -> Need:
+def full_need(cells: Sequence[NamedCell], num_shards: int, *, fold: bool = False) -> Need:
     """Everything: an experiment that has not run yet."""
     train = tuple(cell.id for cell in cells if not cell.is_baseline)
-    return Need(train, {cell.id: tuple(range(num_shards)) for cell in cells}, merge=True)
+    return Need(train, {cell.id: tuple(range(num_shards)) for cell in cells}, merge=True, fold=train if fold else ())
+
+
+def folds(config: SFTConfig) -> bool:
+    """Whether the experiment asks for merged models; what was trained whole is one already."""
+    return config.train.save_merged_model and config.lora.enabled
 
 
 def plan_elements(root: Path, config: SFTConfig, need: Need, parallel_of: ParallelOf) -> list[Element]:
-    """The elements that fill `need`, in the order prepare, train, predict, merge."""
+    """The elements that fill `need`, in the order prepare, train, predict, fold, merge."""
     elements = [_prepare(root, config)] if need.train and prepares_first(config) else []
     after = tuple(element.id for element in elements)
     elements += [_train(root, config, cell, parallel_of(cell), after) for cell in need.train]
@@ -79,6 +85,7 @@ def plan_elements(root: Path, config: SFTConfig, need: Need, parallel_of: Parall
         after = (train_id(cell),) if cell in need.train else ()
         for part in group_shards(shards, config.predict.shards_per_job):
             elements.append(_predict(root, config, cell, part, after))
+    elements += [_fold(root, config, cell, (train_id(cell),) if cell in need.train else ()) for cell in need.fold]
     if need.merge:
         elements.append(_merge(root, config, elements))
     return elements
@@ -140,6 +147,12 @@ def _predict(root: Path, config: SFTConfig, cell: str, shards: range, after: tup
     argv = (PREDICT, str(root), "--cell", cell, "--shards", _span(shards))
     resources = _with_gpus(config.cluster.predict, 1)
     return Element(predict_id(cell, shards), PREDICT, argv, resources, cell=cell, shards=shards, after=after)
+
+
+def _fold(root: Path, config: SFTConfig, cell: str, after: tuple[str, ...]) -> Element:
+    """It asks for what a prediction takes: the merged model answers test records to prove itself."""
+    argv = ("adapter", "merge", str(root), "--cell", cell)
+    return Element(f"{FOLD}/{cell}", FOLD, argv, _with_gpus(config.cluster.predict, 1), cell=cell, after=after)
 
 
 def _merge(root: Path, config: SFTConfig, others: list[Element]) -> Element:

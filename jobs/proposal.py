@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.plan import Element, full_need, plan_elements
+from jobs.plan import Element, folds, full_need, plan_elements
 from sftlib.config.cells import Cell
 from sftlib.config.inputs import Split, named_splits, read_split, sample_ids
 from sftlib.config.load import Experiment
@@ -78,7 +78,7 @@ def propose(experiment: Experiment, runs_dir: Path) -> Proposal:
     splits = read_checked(experiment)
     num_shards = min(experiment.config.predict.num_shards, len(splits["test"]))
     root = run_root(experiment, splits, runs_dir)
-    need = full_need(experiment.cells, num_shards)
+    need = full_need(experiment.cells, num_shards, fold=folds(experiment.config))
     parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
     elements = plan_elements(root, experiment.config, need, parallel.__getitem__)
     return Proposal(experiment, splits, root, num_shards, elements)

@@ -10,7 +10,19 @@ from jobs.attempts import Attempt, all_attempts
 from jobs.driver import read_driver
 from jobs.ending import ending_of
 from jobs.missing import Standing, has_current_report, standings
-from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, full_need, plan_elements, prepares_first, shards_in
+from jobs.plan import (
+    FOLD,
+    MERGE,
+    PREDICT,
+    PREPARE,
+    TRAIN,
+    Element,
+    folds,
+    full_need,
+    plan_elements,
+    prepares_first,
+    shards_in,
+)
 from jobs.progress import all_progress, is_lost, read_progress
 from jobs.schedule import Schedule, State
 from jobs.slurm.endings import ending_in_slurm
@@ -125,7 +137,7 @@ def _hours_of(row: Row, hours: Mapping[str, float]) -> float | None:
 
 def _elements(run: Run, standing: Standing) -> list[Element]:
     """The cell's elements as a fresh submission would have them."""
-    need = full_need([run.cell(standing.cell)], run.num_shards)
+    need = full_need([run.cell(standing.cell)], run.num_shards, fold=folds(run.config))
     elements = plan_elements(run.paths.root, run.config, need, lambda cell: run.config.parallel)
     return [element for element in elements if element.cell is not None]
 
@@ -143,6 +155,8 @@ def _prepare_row(run: Run, cells: Sequence[Standing], known: _Known) -> Row:
 def _status_row(element: Element, standing: Standing, known: _Known) -> Row:
     if element.kind == TRAIN:
         return _state_row(element, "" if standing.untrained else State.DONE, "", known)
+    if element.kind == FOLD:
+        return _state_row(element, "" if standing.unmerged else State.DONE, "", known)
     shards = [standing.shards[index] for index in element.shards or ()]
     is_over = all(shard.state == VALID for shard in shards) and not standing.untrained
     faults = [f"shard {s.index} {s.state}: {s.reason}" for s in shards if s.state not in (VALID, MISSING)]

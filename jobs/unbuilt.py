@@ -10,9 +10,7 @@ from sftlib.errors import SftError
 _TRAIN = "training"
 
 # Setting -> (the issue that builds it, whether an experiment asks for it). Never ignore a setting in silence.
-_SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {
-    "train.save_merged_model": (_TRAIN, lambda c: c.train.save_merged_model),
-}
+_SETTINGS: dict[str, tuple[str, Callable[[SFTConfig], bool]]] = {}
 UNBUILT = {what: issue for what, (issue, _) in _SETTINGS.items()}
 
 

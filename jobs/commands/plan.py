@@ -11,7 +11,7 @@ from typing import Any
 from jobs.audit import refuse_audited
 from jobs.commands.options import add_experiment, add_json, load
 from jobs.estimate import Estimate, estimate_lines, estimates
-from jobs.plan import MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
+from jobs.plan import FOLD, MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
 from jobs.proposal import Proposal, check_placement, propose, split_counts
 from jobs.tables import number, pairs, plural, shorten, shown, table
 from sftlib.config.cells import Cell
@@ -148,6 +148,7 @@ def _elements(proposal: Proposal) -> list[str]:
         (PREPARE, ""),
         (TRAIN, "prepare" if prepares_first(proposal.experiment.config) else ""),
         (PREDICT, "train of its cell; the baseline: nothing"),
+        (FOLD, "train of its cell"),
         (MERGE, "all, whatever became of them"),
     ):
         group = [element for element in proposal.elements if element.kind == kind]

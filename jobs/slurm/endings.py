@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.attempts import Attempt
 from jobs.ending import Ending
-from jobs.plan import Element
+from jobs.plan import FOLD, PREDICT, Element
 from jobs.schedule import State
 from jobs.slurm.queue import Job
 
@@ -20,7 +20,7 @@ def ending_in_slurm(attempt: Attempt, element: Element, job: Job | None) -> Endi
 
 def slurm_words(element: Element, job: Job) -> str:
     """`out of memory: ...; raise cluster.train.memory_gb (now 16)`."""
-    section = f"cluster.{element.kind}"
+    section = f"cluster.{PREDICT if element.kind == FOLD else element.kind}"
     resources = element.resources
     if job.state == "OUT_OF_MEMORY":
         now = f" (now {resources.memory_gb})" if resources.memory_gb else ""

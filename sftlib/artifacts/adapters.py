@@ -9,7 +9,7 @@ from pathlib import Path
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_file, sha256_value
 from sftlib.errors import CorruptError
-from sftlib.paths import ADAPTER_RECORD
+from sftlib.paths import ADAPTER_RECORD, MERGED_RECORD
 
 SCHEMA_VERSION = 1
 
@@ -39,6 +39,31 @@ def read_adapter_record(folder: Path) -> AdapterRecord | None:
         return AdapterRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise CorruptError(f"{path} is not a readable adapter record: {error}") from None
+
+
+@dataclass(frozen=True)
+class MergedRecord:
+    """What a merged model was made of."""
+
+    cell: str
+    adapter_sha256: str
+    base: str
+    weights_sha256: str
+    changed: int  # weights of the base that the adapter changed; 0: folded in memory
+    records: int  # that were answered by both
+    agreement: float | None  # share of equal answers; None: not looked at
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / MERGED_RECORD, asdict(self))
+
+
+def read_merged_record(folder: Path) -> MergedRecord | None:
+    """None where there is no merged model, or none that is whole."""
+    try:
+        return MergedRecord(**json.loads((folder / MERGED_RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def weights_digest(folder: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sftlib
-from sftlib.artifacts.adapters import read_adapter_record, weights_digest
+from sftlib.artifacts.adapters import read_adapter_record, read_merged_record, weights_digest
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.config.cells import Cell
@@ -82,6 +82,13 @@ class Run:
         if deep and weights_digest(paths.adapter) != record.weights_sha256:
             return "the adapter's weights are not those that were written"
         return ""
+
+    def why_unmerged(self, name: str) -> str:
+        """Why the cell's merged model is not there as it should be; "" when it is."""
+        record = read_merged_record(self.paths.cell(name).merged)
+        if record is None:
+            return "no merged model"
+        return "" if record.adapter_sha256 == self.known_parts(name)["adapter"] else "the adapter is another by now"
 
     def split(self, config: SFTConfig, name: str) -> Split:
         """The records of a split; refused when its file is not the one that the run was planned with."""

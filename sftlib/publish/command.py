@@ -10,6 +10,7 @@ from pathlib import Path
 from sftlib.config.rundir import Run, open_run
 from sftlib.errors import InputError
 from sftlib.paths import RunPaths
+from sftlib.publish.folding import LEAST_AGREEMENT, RECORDS
 
 HELP = "fold an adapter into its base; publish an adapter or a merged model"
 EXAMPLE = """examples:
@@ -32,10 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     merge.add_argument("--out", type=Path, metavar="DIR", help="where the model goes (a run: cells/CELL/merged)")
     merge.add_argument(
-        "--records", type=int, default=64, metavar="N", help="test records that both models answer; 0: none"
+        "--records", type=int, default=RECORDS, metavar="N", help="test records that both models answer; 0: none"
     )
     merge.add_argument(
-        "--least-agreement", type=float, default=0.95, metavar="SHARE", help="share of equal answers (default: 0.95)"
+        "--least-agreement",
+        type=float,
+        default=LEAST_AGREEMENT,
+        metavar="SHARE",
+        help="share of equal answers (default: 0.95)",
     )
     merge.add_argument(
         "--file-mib", type=int, default=2048, metavar="N", help="largest written file, and so the memory that it takes"

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sftlib.artifacts.atomic import replacing_dir, write_json
+from sftlib.artifacts.adapters import MergedRecord, weights_digest
+from sftlib.artifacts.atomic import replacing_dir
 from sftlib.artifacts.progress import say
-from sftlib.config.rundir import Run, read_json
+from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
-from sftlib.errors import CorruptError, InputError, SftError
-from sftlib.paths import MERGED_RECORD
+from sftlib.errors import InputError, SftError
 
-SCHEMA_VERSION = 1
 RECORDS = 64  # test records that both models answer
 LEAST_AGREEMENT = 0.95  # rounding moves single answers that stood on the edge; more than that is another model
-
-
-@dataclass(frozen=True)
-class MergedRecord:
-    """What a merged model was made of."""
-
-    cell: str
-    adapter_sha256: str
-    base: str
-    weights_sha256: str
-    changed: int  # weights of the base that the adapter changed; 0: folded in memory
-    records: int  # that were answered by both
-    agreement: float | None  # share of equal answers; None: not looked at
-    schema_version: int = SCHEMA_VERSION
-
-
-def read_merged_record(folder: Path) -> MergedRecord | None:
-    try:
-        return MergedRecord(**read_json(folder / MERGED_RECORD))
-    except (CorruptError, TypeError):
-        return None
-
-
-def why_unmerged(run: Run, cell: str) -> str:
-    """Why the cell's merged model is not there as it should be; "" when it is."""
-    record = read_merged_record(run.paths.cell(cell).merged)
-    if record is None:
-        return "no merged model"
-    return "" if record.adapter_sha256 == run.known_parts(cell)["adapter"] else "the adapter is another by now"
 
 
 def merge_cell(
@@ -57,7 +26,6 @@ def merge_cell(
     config, paths = run.cell_config(cell), run.paths.cell(cell)
     if not config.lora.enabled:
         raise InputError(f"{cell} was trained whole: {paths.adapter} already is the model")
-    from sftlib.artifacts.adapters import weights_digest
     from sftlib.publish.agreement import agreement_on
 
     parts = run.known_parts(cell)
@@ -74,7 +42,7 @@ def merge_cell(
             cell, str(parts["adapter"]), str(parts["base"]), weights_digest(folder), len(changed),
             found.records if found else 0, found.share if found else None,
         )  # fmt: skip
-        write_json(folder / MERGED_RECORD, asdict(record))
+        record.write(folder)
     return record
 
 

@@ -13,7 +13,6 @@ from sftlib.config.rundir import Run
 from sftlib.errors import InputError, SftError
 from sftlib.paths import ADAPTER_CARD, ADAPTER_CONFIG
 from sftlib.publish.card import base_on_hub, model_card
-from sftlib.publish.folding import why_unmerged
 from sftlib.publish.secrets import hub_token, repository_name, variables
 
 _REFUSALS = {
@@ -52,7 +51,7 @@ def _source(run: Run | None, cell: str | None, target: Path, merged: bool) -> Pa
         raise InputError(f"{cell}: {reason}: sft train {run.paths.root} --cell {cell}")
     if not merged:
         return run.paths.cell(cell).adapter
-    if reason := why_unmerged(run, cell):
+    if reason := run.why_unmerged(cell):
         raise InputError(f"{cell}: {reason}: sft adapter merge {run.paths.root} --cell {cell}")
     return run.paths.cell(cell).merged
 

@@ -13,13 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import sftlib
-from sftlib.artifacts.adapters import AdapterRecord, read_adapter_record, weights_digest
+from sftlib.artifacts.adapters import AdapterRecord, MergedRecord, read_adapter_record, weights_digest
 from sftlib.artifacts.atomic import append_line, write_json
 from sftlib.artifacts.hashing import sha256_file, sha256_value
 from sftlib.artifacts.shards import ShardManifest, shard_range
 from sftlib.paths import ADAPTER_WEIGHTS, RunPaths
 
 STOPPED = 75
+_KINDS = {"data": "prepare", "adapter": "fold"}  # commands of two words
 
 
 class FakeRun:
@@ -41,7 +42,7 @@ class FakeRun:
 
 def main() -> int:
     words = sys.argv[1:]
-    kind, root, *rest = ("prepare", *words[2:]) if words[0] == "data" else words
+    kind, root, *rest = (_KINDS[words[0]], *words[2:]) if words[0] in _KINDS else words
     options = dict(zip(rest[::2], rest[1::2], strict=True))
     run, element = FakeRun(Path(root)), os.environ["SFTLIB_ELEMENT"]
     behaviour = _behaviour(run, element)
@@ -54,7 +55,9 @@ def main() -> int:
     _trace(run, "start", element)
     code = _live(run, element, behaviour)
     if code == 0:
-        code = {"prepare": _prepare, "train": _train, "predict": _predict, "merge": _merge}[kind](run, options) or 0
+        code = {"prepare": _prepare, "train": _train, "predict": _predict, "fold": _fold, "merge": _merge}[kind](
+            run, options
+        ) or 0
     _trace(run, f"exit {code}", element)
     return code
 
@@ -107,6 +110,12 @@ def _predict(run: FakeRun, options: dict) -> None:
             first_row=rows.start, row_count=len(rows), ids_sha256="", file_sha256=sha256_file(path), file_bytes=size,
         )  # fmt: skip
         write_json(cell.shard_manifest(index, count), asdict(manifest))
+
+
+def _fold(run: FakeRun, options: dict) -> None:
+    cell = run.paths.cell(options["--cell"])
+    cell.merged.mkdir(exist_ok=True)
+    MergedRecord(cell.name, str(run.known_parts(cell.name)["adapter"]), "b", "w", 1, 4, 1.0).write(cell.merged)
 
 
 def _merge(run: FakeRun, options: dict) -> int:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from sftlib.__main__ import main
+from sftlib.artifacts.adapters import read_merged_record
 from sftlib.config.rundir import Run, open_target
 from sftlib.errors import SftError
 from sftlib.publish import agreement
-from sftlib.publish.folding import merge_cell, read_merged_record, why_unmerged
+from sftlib.publish.folding import merge_cell
 from sftlib.train.trainer import SFTTrainer
 from tests.conftest import PROJECT
 from tests.hub import TOKEN, Hub, local_hub
@@ -56,7 +57,7 @@ def test_a_merged_model_answers_as_base_and_adapter_do(trained: Run, capsys) -> 
     )  # seven matrices in each of two layers
     merged = trained.paths.cell("main").merged
     assert read_merged_record(merged).adapter_sha256 == trained.known_parts("main")["adapter"]
-    assert why_unmerged(trained, "main") == ""
+    assert trained.why_unmerged("main") == ""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert AutoModelForCausalLM.from_pretrained(str(merged)) is not None
