@@ -14,7 +14,10 @@ from typing import Any
 
 import torch
 
+from sftlib.artifacts.progress import say
+from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
+from sftlib.models.loading import model_source
 from sftlib.paths import ADAPTER_CARD, ADAPTER_CONFIG, ADAPTER_RECORD, ADAPTER_WEIGHTS
 
 FILE_BYTES = 2 * 1024**3  # of each written file, unless one tensor is larger
@@ -260,3 +263,43 @@ def fold_in_memory(base: Path, adapter: Path, target: Path) -> list[str]:
         if path.is_file() and path.name not in _OF_ADAPTER and path.suffix not in _WEIGHT_SUFFIXES:
             shutil.copyfile(path, target / path.name)
     return []
+
+
+def fold_adapter(
+    config: SFTConfig,
+    adapter: Path,
+    target: Path,
+    *,
+    base: Path | None = None,
+    in_memory: bool = False,
+    file_bytes: int = FILE_BYTES,
+) -> list[str]:
+    """The base as it is before any quantisation, and the adapter on it, as one model in `target`."""
+    source = base or unquantized_base(config)
+    say(f"folding {adapter} into {source}")
+    return (
+        fold_in_memory(source, adapter, target) if in_memory else fold(source, adapter, target, file_bytes=file_bytes)
+    )
+
+
+def unquantized_base(config: SFTConfig) -> Path:
+    """The folder of the base's own weights; a hub's are looked for in the cache."""
+    source = Path(model_source(config))
+    if source.is_dir():
+        return source
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                str(source),
+                revision=config.model.revision,
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"],
+            )
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"model.name_or_path = {config.model.name_or_path!r} is neither a folder nor to be had from the hub "
+            f"({type(error).__name__}): name the base's folder with --base"
+        ) from None

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from sftlib.artifacts.adapters import MergedRecord, weights_digest
 from sftlib.artifacts.atomic import replacing_dir
-from sftlib.artifacts.progress import say
 from sftlib.config.rundir import Run
-from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError, SftError
 
 RECORDS = 64  # test records that both models answer
@@ -26,6 +24,7 @@ def merge_cell(
     config, paths = run.cell_config(cell), run.paths.cell(cell)
     if not config.lora.enabled:
         raise InputError(f"{cell} was trained whole: {paths.adapter} already is the model")
+    from sftlib.models.merging import fold_adapter
     from sftlib.publish.agreement import agreement_on
 
     parts = run.known_parts(cell)
@@ -44,41 +43,3 @@ def merge_cell(
         )  # fmt: skip
         record.write(folder)
     return record
-
-
-def fold_adapter(
-    config: SFTConfig, adapter: Path, target: Path, *, base: Path | None, in_memory: bool, file_bytes: int
-) -> list[str]:
-    """The base as it is before any quantisation, and the adapter on it, as one model in `target`."""
-    from sftlib.models.merging import fold, fold_in_memory
-
-    source = base or unquantized_base(config)
-    say(f"folding {adapter} into {source}")
-    return (
-        fold_in_memory(source, adapter, target) if in_memory else fold(source, adapter, target, file_bytes=file_bytes)
-    )
-
-
-def unquantized_base(config: SFTConfig) -> Path:
-    """The folder of the base's own weights; a hub's are looked for in the cache."""
-    from sftlib.models.loading import model_source
-
-    source = Path(model_source(config))
-    if source.is_dir():
-        return source
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                str(source),
-                revision=config.model.revision,
-                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"],
-            )
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise InputError(
-            f"model.name_or_path = {config.model.name_or_path!r} is neither a folder nor to be had from the hub "
-            f"({type(error).__name__}): name the base's folder with --base"
-        ) from None

@@ -12,7 +12,7 @@ import trl
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from sftlib.artifacts.adapters import AdapterRecord
-from sftlib.artifacts.atomic import write_json
+from sftlib.artifacts.atomic import replacing_dir, write_json
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import Progress, ProgressFile, say
 from sftlib.artifacts.ranks import is_main
@@ -27,6 +27,7 @@ from sftlib.errors import DataError, StoppedError
 from sftlib.models.hardware import dtype_name
 from sftlib.models.loading import load_base, load_tokenizer, model_identity, model_source
 from sftlib.models.memory import naming_out_of_memory
+from sftlib.models.merging import fold_adapter
 from sftlib.paths import CellPaths
 from sftlib.train.adapter import (
     check_targets,
@@ -76,6 +77,7 @@ class SFTTrainer:
         self.callbacks = list(callbacks or [])
         self.cell = CellPaths(Path(output_dir or Path("runs") / config.name).absolute())
         self.splits = splits
+        self.is_stage = progress is not None  # of a run, which has further stages
         self.progress = progress or ProgressFile(None, Progress("train", "train", self.cell.name))
         self.checkpointing = CheckpointCallback(config, request)
 
@@ -95,7 +97,8 @@ class SFTTrainer:
         metrics = self._run(trainer)
         record = self._save(trainer, metrics)
         seconds = time.time() - started
-        return self._summarise(metrics, record, rows, seconds, self._performance(trainer, rows))
+        summary = self._summarise(metrics, record, rows, seconds, self._performance(trainer, rows))
+        return {**summary, "merged": self._save_merged_model()}
 
     def _load_template(self) -> None:
         self.tokenizer = load_tokenizer(self.config)
@@ -207,6 +210,14 @@ class SFTTrainer:
         model: Any = trainer.model
         computed = self.batches.computed / self.batches.tokens
         return performance(self.config, model.config, rows, trainer.trained_tokens, self.metering.stepping_s, computed)
+
+    def _save_merged_model(self) -> str | None:
+        """Fold the adapter into its base. In a run that is a stage of its own, which also compares answers."""
+        if self.is_stage or not is_main() or not (self.config.train.save_merged_model and self.config.lora.enabled):
+            return None
+        with replacing_dir(self.cell.merged) as folder:
+            fold_adapter(self.config, self.cell.adapter, folder)
+        return str(self.cell.merged)
 
     def _summarise(
         self,

@@ -77,6 +77,14 @@ def test_a_model_that_answers_otherwise_is_not_published(trained: Run, monkeypat
     assert not list(trained.paths.cell("main").root.glob(".merged*"))
 
 
+def test_from_python_the_trainer_folds_by_itself(tiny_model: Path, tmp_path: Path) -> None:
+    run = open_target(write_experiment(tmp_path, tiny_model), ["train.save_merged_model=true"], tmp_path / "runs")
+    result = SFTTrainer(run.cell_config("main"), output_dir=tmp_path / "out").train()
+    assert (
+        result["merged"] == str(tmp_path / "out" / "merged") and (tmp_path / "out" / "merged" / "config.json").exists()
+    )
+
+
 def test_every_answer_is_compared(trained: Run) -> None:
     """The share is that of equal answers: with another model's answers it falls."""
     assert agreement.Agreement(3, 4).share == 0.75 and agreement.Agreement(0, 0).share == 1.0
