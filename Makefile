@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 DEEPSPEED = DS_BUILD_OPS=0 $(if $(wildcard /dev/nvidiactl /dev/kfd),,DS_ACCELERATOR=cpu) \
   $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation deepspeed
 
-.PHONY: install demo test check format lock posts bench-cpu bench-gpu training-quality cluster-demo chaos docs clean
+.PHONY: install demo test check format lock posts bench-cpu bench-gpu training-quality image cluster-demo chaos docs clean
 
 install: $(STAMP)
 
@@ -63,8 +63,18 @@ training-quality: install
 bench-gpu: install
 	$(BIN)/python -m benchmarks gpu
 
-cluster-demo:
-	@echo "make $@ is not built yet: it comes with the issues of the fast path and of jobs on Slurm" >&2; exit 1
+# The image in which stages run where there is no GPU, for the demonstration and the tests. Needs root once, for its base.
+IMAGE := .cache/images/sft-cpu.sif
+image: $(IMAGE)
+
+$(IMAGE): constraints.txt pyproject.toml containers/cpu.def containers/install.sh
+	containers/build.sh cpu --compression zstd:3 --output $@
+
+# From nothing to a report on a Slurm cluster of this machine's own, stages in the image; then against the local profile.
+cluster-demo: install image
+	slurm/devcluster install
+	$(BIN)/sft stage configs/experiments/demo_cluster.yaml
+	$(BIN)/python -m benchmarks.cluster_demo --image $(IMAGE)
 
 # Runs killed at many moments, and run again.
 chaos: install

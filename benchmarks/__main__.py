@@ -21,6 +21,7 @@ SUITES = {
     },
     "gpu": {
         "gpu": ["--all", "--write"],
+        "jobs": ["--write"],
     },
 }
 

@@ -73,7 +73,8 @@ def parameters(submission: Submission, array: Array, waits_for: str | None) -> d
         "signal_delay_s": signal_lead_s(submission.config, resources.time_min),
         "stderr_to_stdout": True,
         "wckey": None,
-        "srun_args": ["--kill-on-bad-exit=1"],  # a dead rank ends the step on all nodes
+        # A dead rank ends the step on all nodes. Since 22.05 srun no longer takes over the job's CPUs a task by itself.
+        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={resources.cpus}"],
         "additional_parameters": _additional(submission, cluster, resources.gpus or 0),
     }
     # None where a default of submitit's would be written instead

@@ -1,7 +1,7 @@
 """Stands in for `python -m sftlib`: writes what a stage would write, after the behaviour that the run's file asks for.
 
 behaviours.json: element -> {"sleep": s, "exit": code, "restarts": n (75 that often first), "deaf": ignores TERM,
-"sick_node": exits 69 there, "sleep_once": s (only at its first start)}.
+"allocate_mb": so much memory, "sick_node": exits 69 there, "sleep_once": s (only at its first start)}.
 """
 
 import json
@@ -72,6 +72,8 @@ def _live(run: FakeRun, element: str, behaviour: dict) -> int:
     starts = sum(json.loads(line)["event"] == "start" and json.loads(line)["element"] == element for line in lines)
     if starts <= behaviour.get("restarts", 0):
         return STOPPED
+    held = bytearray(behaviour.get("allocate_mb", 0) << 20)
+    held[::4096] = bytes(len(range(0, len(held), 4096))).replace(b"\0", b"x")  # touched, not only promised
     until = time.monotonic() + behaviour.get("sleep", 0) + (behaviour.get("sleep_once", 0) if starts <= 1 else 0)
     while time.monotonic() < until:
         if Path(os.environ["SFTLIB_STOP_FILE"]).exists() and not behaviour.get("deaf"):
