@@ -8,8 +8,10 @@ from pathlib import Path
 from jobs.attempts import Attempt
 from jobs.policy import Verdict, in_words, verdict
 from jobs.schedule import State
+from jobs.slurm.output import says_out_of_memory
 
 _STATES = {Verdict.DONE: State.DONE, Verdict.INCOMPLETE: State.INCOMPLETE}
+_KILLED = (-9, 137)
 _TAIL_BYTES = 16_384
 
 
@@ -45,7 +47,9 @@ def ending_of(attempt: Attempt, element: str, *, was_stopped: bool) -> Ending:
     code = int(written["exit_code"])
     state = _STATES.get(verdict(code), State.FAILED)
     words = in_words(code)
-    if written["stopped"] and state is State.FAILED:
+    if code in _KILLED and says_out_of_memory(attempt, element):
+        words = "out of memory: killed by Slurm; raise cluster.*.memory_gb"
+    elif written["stopped"] and state is State.FAILED:
         state, words = State.STOPPED, f"stopped ({written['stopped']})"
     elif verdict(code) is Verdict.RESTART:
         words = f"stopped itself {written['restarts'] + 1} times without finishing"

@@ -188,7 +188,7 @@ def _slurm_row(element: Element, name: str, progress: Progress | None, note: str
     job, attempt = known.jobs[name], known.attempts[name]
     current = progress if progress and progress.attempt == attempt.number else None
     if not job.is_live:
-        ending = ending_in_slurm(attempt, element, job)
+        ending = ending_in_slurm(attempt, replace(element, id=name), job)
         return replace(_row(element, ending.state, current, note or ending.words), node=job.nodes)
     if job.is_pending:
         return _row(element, State.WAITING, None, note or job.reason)

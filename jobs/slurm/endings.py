@@ -6,12 +6,15 @@ from jobs.attempts import Attempt
 from jobs.ending import Ending
 from jobs.plan import FOLD, PREDICT, Element
 from jobs.schedule import State
+from jobs.slurm.output import says_out_of_memory
 from jobs.slurm.queue import Job
 
 
 def ending_in_slurm(attempt: Attempt, element: Element, job: Job | None) -> Ending:
     """From the job's last state; where Slurm has forgotten it, that is said."""
     log = attempt.log(element.id)
+    if says_out_of_memory(attempt, element.id):
+        job = Job("OUT_OF_MEMORY", nodes=job.nodes if job else "")
     if job is None:
         return Ending(State.FAILED, "gone from Slurm without a word: cancelled, or its node died", log)
     state = State.STOPPED if job.state == "CANCELLED" else State.FAILED
@@ -24,7 +27,8 @@ def slurm_words(element: Element, job: Job) -> str:
     resources = element.resources
     if job.state == "OUT_OF_MEMORY":
         now = f" (now {resources.memory_gb})" if resources.memory_gb else ""
-        return f"out of memory: killed by Slurm on {job.nodes}; raise {section}.memory_gb{now}"
+        where = f" on {job.nodes}" if job.nodes else ""
+        return f"out of memory: killed by Slurm{where}; raise {section}.memory_gb{now}"
     if job.state in ("TIMEOUT", "DEADLINE"):
         return f"walltime of {resources.time_min} min reached; raise {section}.time_min"
     where = f" on {job.nodes}" if job.nodes else ""
