@@ -73,7 +73,9 @@ def test_every_experiment_of_the_project_is_valid(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted((PROJECT / "slurm" / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_profile_is_valid(file: Path, tmp_path: Path) -> None:
+def test_every_profile_is_valid(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "image.sif").touch()
+    monkeypatch.setenv("SFT_IMAGE", str(tmp_path / "image.sif"))
     load_experiment(write_experiment(tmp_path, "some/model"), [], str(file))
 
 
