@@ -65,11 +65,16 @@ class Renderer:
     @property
     def stop_ids(self) -> list[int]:
         """The tokens at which an answer ends: the template's end of turn, and the end of text."""
-        return sorted({self.tokenizer.convert_tokens_to_ids(token) for token in self._endings()})
+        return sorted({int(self.tokenizer.convert_tokens_to_ids(token)) for token in self._endings()})
 
-    def _endings(self) -> set[str]:
+    @property
+    def end_id(self) -> int:
+        """The token that follows an answer: the template's end of turn where it has one, else the end of text."""
+        return int(self.tokenizer.convert_tokens_to_ids(next(iter(self._endings()))))
+
+    def _endings(self) -> list[str]:
         ending = self.frame.ending.strip()
-        return {self.tokenizer.eos_token} | ({ending} if ending in self.control.special else set())
+        return [*([ending] if ending in self.control.names else []), self.tokenizer.eos_token]
 
     def prompt(self, sample: Sample) -> Prompt:
         return self.prompts([sample])[0]

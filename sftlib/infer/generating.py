@@ -28,9 +28,9 @@ class Generator:
 
     def __init__(self, model: Any, renderer: Renderer, config: SFTConfig) -> None:
         self.model, self.config, self.tokenizer = model, config, renderer.tokenizer
-        self._pad, self._eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        self._pad, self._stops = self.tokenizer.pad_token_id, renderer.stop_ids
         is_constrained = config.predict.constrain and config.task.type == "classification"
-        self._answers = valid_answers(label_ids(renderer, config), self._eos) if is_constrained else []
+        self._answers = valid_answers(label_ids(renderer, config), renderer.end_id) if is_constrained else []
         self._prefix: Prefix | None = None
 
     @torch.inference_mode()
@@ -95,7 +95,7 @@ class Generator:
         return self.model.generate(
             input_ids=torch.tensor([prefix.ids + row for row in ids], device=device),
             attention_mask=torch.tensor([[1] * start + row for row in mask], device=device),
-            do_sample=False, temperature=None, top_p=None, top_k=None, pad_token_id=self._pad, eos_token_id=self._eos,
+            do_sample=False, temperature=None, top_p=None, top_k=None, pad_token_id=self._pad, eos_token_id=self._stops,
             **({"past_key_values": cache} if cache is not None else {}), **arguments,
         )  # fmt: skip
 
@@ -103,8 +103,8 @@ class Generator:
         self.model(input_ids=torch.tensor([ids], device=self.model.device), past_key_values=cache, use_cache=True)
 
     def _answer(self, ids: list[int]) -> Answer:
-        ended = self._eos in ids
-        ids = ids[: ids.index(self._eos)] if ended else ids
+        end = next((at for at, token in enumerate(ids) if token in self._stops), None)
+        ended, ids = end is not None, ids[:end]
         while ids and ids[-1] == self._pad:  # behind a stop string
             ids, ended = ids[:-1], True
         raw = self.tokenizer.decode(ids, skip_special_tokens=False)

@@ -116,9 +116,8 @@ def _distance(found: list[list[float]], expected: list[list[float]]) -> float:
 def label_ids(renderer: Renderer, config: SFTConfig) -> list[list[int]]:
     texts = [target_text(label, config) for label in config.task.labels]
     ids = [renderer.answer_ids(text) for text in texts]
-    eos = renderer.tokenizer.eos_token_id
     starts = any(a != b and b[: len(a)] == a for a in ids for b in ids)
     if len({tuple(item) for item in ids}) < len(ids):
         raise InputError(f"task.verbalizers: two labels have the same text: {texts}")
     # A label that begins another would always be the likelier one: then every label is scored with its end of turn.
-    return [[*item, eos] for item in ids] if starts else ids
+    return [[*item, renderer.end_id] for item in ids] if starts else ids

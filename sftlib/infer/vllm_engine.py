@@ -126,7 +126,8 @@ class _Generator(_Answerer):
             arguments["structured_outputs"] = StructuredOutputsParams(choice=choice)
         return self._vllm.SamplingParams(
             temperature=predict.temperature, top_p=predict.top_p, max_tokens=predict.max_new_tokens,
-            stop=predict.stop or None, skip_special_tokens=False,  # the parser reads channels
+            stop=predict.stop or None, stop_token_ids=self._renderer.stop_ids,
+            skip_special_tokens=False,  # the parser reads channels
             seed=int(sha256_value([predict.seed, prompt.ids, repeat])[:15], 16), **arguments,
         )  # fmt: skip
 

@@ -85,10 +85,10 @@ class ValidationCallback(SFTCallback):
         out = inner.generate(
             input_ids=torch.tensor(padded, device=device), attention_mask=torch.tensor(mask, device=device),
             max_new_tokens=self.config.predict.max_new_tokens, do_sample=False, use_cache=True,
-            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id, eos_token_id=self.renderer.stop_ids,
             synced_gpus=self.config.parallel.strategy in ("fsdp", "zero3"),
         )  # fmt: skip
-        return [_until(row[width:], tokenizer) for row in out.tolist()]
+        return [_until(row[width:], self.renderer) for row in out.tolist()]
 
 
 def validation_callbacks(
@@ -105,10 +105,10 @@ def validation_callbacks(
     return callbacks
 
 
-def _until(ids: list[int], tokenizer: Any) -> str:
+def _until(ids: list[int], renderer: Renderer) -> str:
     """The text before the end of turn."""
-    ids = ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
-    return tokenizer.decode(ids, skip_special_tokens=False)
+    end = next((at for at, token in enumerate(ids) if token in renderer.stop_ids), None)
+    return renderer.tokenizer.decode(ids[:end], skip_special_tokens=False)
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -89,3 +90,20 @@ def test_the_fingerprint_changes_with_whatever_changes_prompts(renderer: Rendere
         fingerprint({"prompt": {"system": "hate or normal?"}}, "{% for m in messages %}{{ m['content'] }}{% endfor %}"),
     ]
     assert len({base, *others}) == 5
+
+
+def test_an_answer_ends_at_the_end_of_turn_also_where_that_is_not_the_end_of_text() -> None:
+    """Llama 3 and Gemma end a turn with a token of its own; training has both, and an answer is read up to the first."""
+    from sftlib.infer.generating import Generator
+
+    tokenizer = build_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|eot_id|>"]})
+    config = SFTConfig.model_validate({"prompt": {"template": "llama3"}, "predict": {"max_new_tokens": 64}})
+    renderer = Renderer(config, tokenizer)
+    eot, eos = tokenizer.convert_tokens_to_ids("<|eot_id|>"), tokenizer.eos_token_id
+    row = renderer.row(sample("a post"))
+    assert row.labels[-2:] == [eot, eos] and (renderer.end_id, renderer.stop_ids) == (eot, sorted([eot, eos]))
+    learnt = [label for label in row.labels if label != IGNORED]
+    assert learnt == [*renderer.answer_ids("hate"), eot, eos]
+    answer = Generator(SimpleNamespace(), renderer, config)._answer(learnt)
+    assert (answer.raw, answer.reason) == ("hate", None)
