@@ -52,6 +52,7 @@ def run_figures(run: Run, coverage: Mapping[str, CellCoverage], combined: Combin
 def _about(run: Run, coverage: Mapping[str, CellCoverage], scheme: Scheme) -> dict[str, Any]:
     config = run.config
     return {
+        "kind": "run",
         "name": config.name,
         "directory": run.paths.root.name,
         "description": config.description,

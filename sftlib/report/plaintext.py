@@ -42,11 +42,17 @@ def _head(metrics: dict[str, Any]) -> str:
     share = coverage["unparsed_share"]
     facts = [
         f"{coverage['records']:,} test records",
-        f"{coverage['valid_shards']} of {coverage['expected_shards']} shards",
+        f"{coverage['valid_shards']} of {coverage['expected_shards']} shards"
+        if run.get("kind", "run") == "run"
+        else "",
         f"unparsed {100 * share:.1f}%" if share is not None else "",
         f"positive label {run['positive']}" if run["positive"] else "",
         f"intervals {100 * run['confidence']:g}%",
-        f"fingerprint {run['fingerprint'][:12]}" if run["fingerprint"] else "no fingerprint",
+        f"fingerprint {run['fingerprint'][:12]}"
+        if run["fingerprint"]
+        else "no fingerprint"
+        if run.get("kind", "run") == "run"
+        else "",
     ]
     return "\n".join([*lines, "", wrapped(", ".join(filter(None, facts)))])
 

@@ -4,6 +4,7 @@ and a reader of the one know the other. The two sides are its cells, on the reco
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,8 @@ def _notes(pairs: Pairs) -> list[Finding]:
 def _about(scheme: Scheme, names: tuple[str, str], count: int) -> dict[str, Any]:
     settings = ReportSection()
     return {
-        "name": f"{names[0]} against {names[1]}", "directory": "sft compare", "description": "", "fingerprint": None,
+        "kind": "comparison", "name": " against ".join(Path(name).name or name for name in names),
+        "directory": " ".join(("sft compare", *names)), "description": "", "fingerprint": None,
         "created": None, "sftlib": sftlib.__version__, "task": "classification", "labels": list(scheme.labels),
         "positive": scheme.positive, "method": "paired by sample id", "test": {"path": "", "count": count, "sha256": None},
         "confidence": scheme.confidence, "bootstrap": scheme.replicates, "seed": scheme.seed,

@@ -44,9 +44,10 @@ def cells_section(numbers: Numbers) -> str:
     keys, head = columns(numbers), numbers.headline
     heads = [Head("Cell", is_text=True), Head("n"), title_of(head), Head("0 to 1", is_picture=True)]
     heads += [*(title_of(key) for key in keys[1:]), Head("Parsed", "share of answers that could be read")]
-    heads += [Head("Training", "wall time, h:mm:ss")]
+    heads += [Head("Training", "wall time, h:mm:ss")] if _is_trained(numbers) else []
     rows = [_row(numbers, cell, keys) for cell in numbers.cells]
-    lead = f"Each cell answered the same prompts. Small figures are {100 * numbers.metrics['run']['confidence']:g}% intervals."
+    same = "Each cell answered the same prompts. " if numbers.is_run else ""
+    lead = f"{same}Small figures are {100 * numbers.metrics['run']['confidence']:g}% intervals."
     if len(numbers.detailed) < len(numbers.cells):
         lead += f" What follows shows the best of {len(numbers.cells)} cells and the baseline; all are in metrics.json and the CSV files."
     caption = "Cells; below the line, answers that need no model" if _trivial_names(numbers) else "Cells"
@@ -61,7 +62,11 @@ def _row(numbers: Numbers, cell: str, keys: list[str]) -> list[str]:
     row = [cell_name(numbers, cell), numbers.show(*place, "n", form=whole), numbers.ranged(*place, head)]
     row += [track(numbers, [dot], f"{cell} {title_of(head).text}"), *(numbers.ranged(*place, key) for key in keys[1:])]
     row += [numbers.show(*place, "parse_rate", form=percent)]
-    return [*row, numbers.show("cells", cell, "training", "seconds", form=duration)]
+    return row + ([numbers.show("cells", cell, "training", "seconds", form=duration)] if _is_trained(numbers) else [])
+
+
+def _is_trained(numbers: Numbers) -> bool:
+    return any(numbers.get("cells", cell, "training") for cell in numbers.cells)
 
 
 def _further(numbers: Numbers) -> str:
@@ -81,14 +86,15 @@ def _further(numbers: Numbers) -> str:
         Head("Cell", is_text=True),
         *(title_of(key) for key in known),
         *([Head("Hybrid", "weight × F1 + (1 - weight) × (1 - equalized odds difference)")] if hybrid else []),
-        Head("Training loss", "mean over the training"),
-        Head("Tokens/s", "real tokens, no padding"),
     ]
+    if _is_trained(numbers):
+        heads += [Head("Training loss", "mean over the training"), Head("Tokens/s", "real tokens, no padding")]
     rows = [
         [
             cell_name(numbers, cell), *(numbers.show("cells", cell, "overall", key) for key in known),
             *([numbers.show("cells", cell, "hybrid", "score")] if hybrid else []),
-            numbers.show("cells", cell, "training", "train_loss"), numbers.show("cells", cell, "training", "tokens_per_s", form=whole),
+            *([numbers.show("cells", cell, "training", "train_loss"), numbers.show("cells", cell, "training", "tokens_per_s", form=whole)]
+              if _is_trained(numbers) else []),
         ]
         for cell in numbers.cells
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from sftlib.report.page.confusion import confusion_section
 from sftlib.report.page.curves import curves_section
 from sftlib.report.page.gaps import gaps_section
 from sftlib.report.page.group_charts import groups_section
-from sftlib.report.page.head import coverage_block, facts, header, verdict_block
+from sftlib.report.page.head import alarm, facts, header, notes, verdict_block
 from sftlib.report.page.numbers import Numbers
 from sftlib.report.page.receipt import receipt_section
 from sftlib.report.page.script import SCRIPT
@@ -33,7 +33,7 @@ def page_html(metrics: dict[str, Any], attached: Attachments) -> str:
         gaps_section(numbers), versus_section(numbers), calibration_section(numbers), curves_section(numbers, attached.curves),
         audit_section(attached.audit), answers_section(numbers), receipt_section(numbers, attached),
     ]  # fmt: skip
-    top = [header(numbers), coverage_block(numbers), verdict_block(numbers), facts(numbers)]
+    top = [header(numbers), alarm(numbers), verdict_block(numbers), facts(numbers), notes(numbers)]
     return _document(metrics["run"]["name"], "".join([*top, *sections]), _navigation(sections))
 
 

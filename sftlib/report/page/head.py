@@ -62,6 +62,8 @@ def facts(numbers: Numbers) -> str:
         ("Method", escape(str(run["method"])), f'positive label {escape(str(run["positive"]))}' if run["positive"] else escape(run["task"])),
         ("Fingerprint", f'<code>{numbers.show("run", "fingerprint", form=brief)}</code>', "of data, prompts, models and settings"),
     ]  # fmt: skip
+    if not numbers.is_run:
+        known = [entry for entry in known if entry[0] != "Shards" and (entry[0] != "Fingerprint" or run["fingerprint"])]
     return (
         '<dl class="facts">'
         + "".join(f"<div><dt>{title}</dt><dd>{value}<small>{note}</small></dd></div>" for title, value, note in known)
@@ -69,22 +71,23 @@ def facts(numbers: Numbers) -> str:
     )
 
 
-def coverage_block(numbers: Numbers) -> str:
-    """What is missing, how much of each cell and group is there, and how to mend it; notes when nothing is missing."""
-    findings = numbers.metrics["coverage"]["findings"]
-    faults = [finding for finding in findings if finding["is_fault"]]
-    notes = [finding for finding in findings if not finding["is_fault"]]
-    block = ""
-    if faults:
-        mends = "".join(f"<pre>{escape(mend)}</pre>" for mend in dict.fromkeys(f["mend"] for f in faults if f["mend"]))
-        block += (
-            '<div class="alarm" role="alert"><h2>This report is incomplete</h2>'
-            f"<p>All figures below are computed from what is there, and from nothing else.</p>{_list(faults)}"
-            f"{_held(numbers)}<p>Mend it with</p>{mends}</div>"
-        )
-    if notes:
-        block += f'<div class="notes"><h3>Worth knowing</h3>{_list(notes)}</div>'
-    return block
+def alarm(numbers: Numbers) -> str:
+    """What is missing, how much of each cell and group is there, and how to mend it; nothing where nothing is missing."""
+    faults = [finding for finding in numbers.metrics["coverage"]["findings"] if finding["is_fault"]]
+    if not faults:
+        return ""
+    mends = "".join(f"<pre>{escape(mend)}</pre>" for mend in dict.fromkeys(f["mend"] for f in faults if f["mend"]))
+    return (
+        '<div class="alarm" role="alert"><h2>This report is incomplete</h2>'
+        f"<p>All figures below are computed from what is there, and from nothing else.</p>{_list(faults)}"
+        f"{_held(numbers)}{f'<p>Mend it with</p>{mends}' if mends else ''}</div>"
+    )
+
+
+def notes(numbers: Numbers) -> str:
+    """What makes nothing incomplete and must not be overlooked; after the verdict."""
+    found = [finding for finding in numbers.metrics["coverage"]["findings"] if not finding["is_fault"]]
+    return f'<div class="notes"><h3>Worth knowing</h3>{_list(found)}</div>' if found else ""
 
 
 def _list(findings: list[dict[str, Any]]) -> str:

@@ -108,6 +108,11 @@ class Numbers:
         return list(self.metrics["cells"])
 
     @property
+    def is_run(self) -> bool:
+        """Whether shards of a run were merged; else a table was judged, or two sides were compared."""
+        return self.metrics["run"].get("kind", "run") == "run"
+
+    @property
     def is_binary(self) -> bool:
         return len(self.metrics["run"]["labels"]) == 2
 
