@@ -13,7 +13,7 @@ from sftlib.data.rendering import Renderer
 from sftlib.infer.generating import Generator
 from sftlib.infer.scoring import LabelScorer
 from sftlib.models.hardware import dtype_of
-from sftlib.models.loading import load_adapter, load_base
+from sftlib.models.loading import load_adapter, load_trained
 from sftlib.paths import ADAPTER_CONFIG
 
 _TAKES_MASKS = ("sdpa", "eager")
@@ -35,7 +35,8 @@ class TransformersEngine:
             self.model = self._load() if _changes_base(self._adapter) else self.model.unload()
         self._adapter = adapter
         if adapter is not None:
-            self.model = load_adapter(self.model, adapter)
+            is_adapter = (adapter / ADAPTER_CONFIG).exists()  # a full fine-tuning leaves a whole model there
+            self.model = load_adapter(self.model, adapter) if is_adapter else self._load(adapter)
         self.model.eval()
 
     def scorer(self, renderer: Renderer, config: SFTConfig) -> LabelScorer:
@@ -44,8 +45,8 @@ class TransformersEngine:
     def generator(self, renderer: Renderer, config: SFTConfig) -> Generator:
         return Generator(self.model, renderer, config)
 
-    def _load(self) -> Any:
-        model = load_base(self._config, self._dtype).eval()
+    def _load(self, folder: Path | None = None) -> Any:
+        model = load_trained(self._config, folder, self._dtype).eval()
         if model.config._attn_implementation not in _TAKES_MASKS:
             _prefer_masks(model)
         return model

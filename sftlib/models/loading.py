@@ -65,9 +65,9 @@ def load_tokenizer(config: SFTConfig) -> Any:
     return tokenizer
 
 
-def load_base(config: SFTConfig, dtype: torch.dtype | None = None) -> Any:
+def load_base(config: SFTConfig, dtype: torch.dtype | None = None, *, is_trained: bool = False) -> Any:
     """The base model on this rank's device, in the type and format that the experiment asks for."""
-    return _load(config, model_source(config), dtype or dtype_of(config.model.dtype))
+    return _load(config, model_source(config), dtype or dtype_of(config.model.dtype), is_trained=is_trained)
 
 
 def load_trained(config: SFTConfig, folder: Path | None, dtype: torch.dtype | None = None) -> Any:
@@ -85,7 +85,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
 
 
-def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool = True) -> Any:
+def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool = True, is_trained: bool = False) -> Any:
     """`is_base`: from where the experiment says; else from a folder that training wrote, plain safetensors."""
     from transformers import AutoModelForCausalLM
 
@@ -93,7 +93,7 @@ def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool =
     with _naming_source(config, source):
         described = _described(config, source, hub, gguf)
         attention, reason = choose_attention(config.model.attention, _class_of(described, source), dtype)
-        further = _dequantized() if gguf else _quantized(config, described, dtype)
+        further = _dequantized() if gguf else _quantized(config, described, dtype, is_trained)
         if is_4bit(config):
             prepare_4bit()
         with naming_out_of_memory(config, "loading the model"):
@@ -106,11 +106,11 @@ def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool =
     return model
 
 
-def _quantized(config: SFTConfig, described: Any, dtype: torch.dtype) -> dict[str, Any]:
+def _quantized(config: SFTConfig, described: Any, dtype: torch.dtype, is_trained: bool) -> dict[str, Any]:
     native = getattr(described, "quantization_config", None)
     if native is not None and not isinstance(native, dict):
         native = native.to_dict()
-    found = quantization_config(config, native.get("quant_method") if native else None, dtype)
+    found = quantization_config(config, native.get("quant_method") if native else None, dtype, is_trained=is_trained)
     return {"quantization_config": found} if found is not None else {}
 
 

@@ -13,11 +13,11 @@ from sftlib.models.hardware import DTYPES, dtype_of
 SHARDED = ("fsdp", "zero3")  # strategies that cut the weights themselves in pieces
 
 
-def quantization_config(config: SFTConfig, native: str | None, dtype: torch.dtype) -> Any:
+def quantization_config(config: SFTConfig, native: str | None, dtype: torch.dtype, *, is_trained: bool = False) -> Any:
     """What from_pretrained gets, or None; `native` is the format in which the weights already are."""
     kind = config.model.quantization.kind
     if native == "mxfp4":
-        return _mxfp4(config)
+        return _mxfp4(config, is_trained)
     if kind == "none":
         return None
     if native:
@@ -63,14 +63,14 @@ def storage_dtype(config: SFTConfig, compute: torch.dtype) -> torch.dtype:
     return DTYPES[name]
 
 
-def _mxfp4(config: SFTConfig) -> Any:
-    """gpt-oss comes in MXFP4. Its kernels have no backward, so training dequantises; prediction may keep it."""
+def _mxfp4(config: SFTConfig, is_trained: bool) -> Any:
+    """gpt-oss comes in MXFP4. Its kernels have no backward: training dequantises, prediction may keep it."""
     from transformers.utils.quantization_config import Mxfp4Config
 
     kind = config.model.quantization.kind
     if kind not in ("none", "mxfp4"):
         raise InputError(f"model.quantization.kind = {kind!r}: the weights are MXFP4 already: use none or mxfp4")
-    return Mxfp4Config(dequantize=kind == "none")
+    return Mxfp4Config(dequantize=is_trained or kind == "none")
 
 
 def is_4bit(config: SFTConfig) -> bool:

@@ -111,7 +111,7 @@ class SFTTrainer:
         if self.config.train.backend == "unsloth":
             model = load_for_unsloth(self.config, model_source(self.config))
         else:
-            model = load_base(self.config)
+            model = load_base(self.config, is_trained=True)
         self.kernels: dict[str, Any] = {
             "layers": apply_layer_kernels(self.config, model),
             "loss": choose_loss_kernel(self.config),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import sftlib
 from sftlib.errors import InputError
+from sftlib.infer.transformers_engine import TransformersEngine
 from sftlib.models.loading import load_base, load_trained
 from sftlib.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from sftlib.train.optimizers import speed_up_b
@@ -58,6 +59,10 @@ def test_all_weights_are_trained_and_the_folder_holds_the_model(tiny_model: Path
     tuned, base = load_trained(config, folder), load_base(config)
     changed = [not torch.equal(a, b) for a, b in zip(tuned.parameters(), base.parameters(), strict=True)]
     assert all(changed)
+    engine = TransformersEngine(config, "float32")
+    for wanted, used in ((tuned, folder), (base, None)):
+        engine.use(used)
+        assert torch.equal(engine.model(input_ids=IDS).logits, wanted(input_ids=IDS).logits)
 
 
 def test_b_matrices_learn_faster_by_the_ratio() -> None:
