@@ -129,8 +129,12 @@ def _precision(config: SFTConfig) -> Iterator[Problem]:
         yield Problem("lora.dropout", message, config.lora.dropout)
     if config.train.backend == "unsloth" and config.parallel.world_size > 1:
         yield Problem("train.backend", "unsloth trains on one device: use trl", "unsloth")
-    if config.train.packing and config.train.group_by_length:
-        yield Problem("train.group_by_length", "rows are already full with train.packing: drop one of them", True)
+    if (config.train.packing or config.train.tokens_per_batch) and config.train.group_by_length:
+        yield Problem(
+            "train.group_by_length",
+            "rows are already full with train.packing or train.tokens_per_batch: drop one of them",
+            True,
+        )
 
 
 def _batches(config: SFTConfig) -> Iterator[Problem]:

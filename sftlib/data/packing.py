@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from sftlib.data.layout import MIN_SHARED
+from sftlib.data.rows import Rows
 from sftlib.errors import DataError
 
 
@@ -36,25 +36,27 @@ def plan_rows(lengths: Sequence[int] | np.ndarray, capacity: int) -> list[list[i
     return rows
 
 
-def plan_shared_rows(rows: Any, capacity: int, min_shared: int = MIN_SHARED) -> list[list[int]]:
+def plan_shared_rows(rows: Rows, capacity: int, min_shared: int = MIN_SHARED) -> list[list[int]]:
     """Rows whose records begin alike, where the common beginning counts once; records without company are packed plainly."""
+    lengths = rows.lengths
     groups: dict[bytes, list[int]] = {}
-    for record in range(len(rows)):
-        ids = rows[record]["input_ids"]
-        groups.setdefault(np.asarray(ids[:min_shared], dtype=">i4").tobytes(), []).append(record)
-    planned: list[list[int]] = []
-    alone: list[int] = []
+    for record, (start, length) in enumerate(zip(rows.offsets.tolist(), lengths.tolist(), strict=False)):
+        groups.setdefault(rows.ids[start : start + min(length, min_shared)].tobytes(), []).append(record)
+    alone = [record for members in groups.values() if len(members) == 1 for record in members]
+    planned = [[alone[i] for i in row] for row in plan_rows(lengths[alone], capacity)]
     for members in groups.values():
-        if len(members) == 1:
-            alone += members
-            continue
-        ids = sorted(rows[record]["input_ids"] for record in members)
-        common = _common(ids[0], ids[-1])  # of sorted records, the first and the last share least
-        own = [len(rows[record]["input_ids"]) - common for record in members]
-        planned += [[members[i] for i in row] for row in plan_rows(own, capacity - common)]
-    lengths = [len(rows[record]["input_ids"]) for record in alone]
-    return planned + [[alone[i] for i in row] for row in plan_rows(lengths, capacity)]
+        if len(members) > 1:
+            common = _common(rows, members)
+            planned += [[members[i] for i in row] for row in plan_rows(lengths[members] - common, capacity - common)]
+    return planned
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+def _common(rows: Rows, members: list[int]) -> int:
+    """How many tokens all of these records begin with."""
+    starts, lengths = rows.offsets[members], rows.lengths[members]
+    common = int(lengths.min())
+    first = rows.ids[starts[0] : starts[0] + common]
+    for start in starts[1:].tolist():
+        different = np.flatnonzero(rows.ids[start : start + common] != first[:common])
+        common = int(different[0]) if len(different) else common
+    return common

@@ -69,7 +69,7 @@ KINDS = [
 ]
 
 
-def build(kind: type, shape: str, folder: Path, tokenizer: Any, *, lora: dict[str, Any], smoothing: float = 0.0,
+def build(kind: type, shape: str, folder: Path, tokenizer: Any, *, lora: dict[str, Any], smoothing: float = 0.0, router: float = 0.0,
           flat: bool = False, **further: Any) -> trl.SFTTrainer:  # fmt: skip
     base = build_shape(shape)
     if flat:
@@ -81,7 +81,7 @@ def build(kind: type, shape: str, folder: Path, tokenizer: Any, *, lora: dict[st
         model, given = get_peft_model(base, LoraConfig(r=4, lora_dropout=0.0, **lora)), {}
     arguments = trl.SFTConfig(
         output_dir=str(folder), per_device_train_batch_size=8, max_steps=1, report_to=[], use_cpu=True, bf16=False,
-        gradient_checkpointing=False, max_length=None, save_strategy="no", disable_tqdm=True, router_aux_loss_coef=0.0,
+        gradient_checkpointing=False, max_length=None, save_strategy="no", disable_tqdm=True, router_aux_loss_coef=router,
         label_smoothing_factor=smoothing, dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False,
     )  # fmt: skip
     trainer = kind(model=model, args=arguments, train_dataset=Dataset.from_list(records("one record")),
@@ -181,3 +181,15 @@ def test_label_smoothing_is_the_same(tokenizer: Any, tmp_path: Path) -> None:
                  data_collator=FlatCollator(), head_places=3)  # fmt: skip
     for kind in ("one beginning", "all tokens supervised"):
         assert max(errors(measure(ours, records(kind)), measure(plain, records(kind))).values()) < LIMIT
+
+
+def test_load_balancing_is_the_same(tokenizer: Any, tmp_path: Path) -> None:
+    """Padded batches: the balance counts each record's tokens."""
+    given = {"lora": {"target_modules": "all-linear"}, "router": 0.5}
+    plain = build(trl.SFTTrainer, "gpt_oss", tmp_path, tokenizer, **given)
+    ours = build(SupervisedTrainer, "gpt_oss", tmp_path, tokenizer, data_collator=SupervisedCollator(2, 8), **given)
+    got, wanted = (measure(trainer, records("one beginning")) for trainer in (ours, plain))
+    assert max(errors(got, wanted).values()) < LIMIT
+    without = measure(build(SupervisedTrainer, "gpt_oss", tmp_path, tokenizer, lora=given["lora"],
+                            data_collator=SupervisedCollator(2, 8)), records("one beginning"))  # fmt: skip
+    assert got[0] > without[0] + 0.1
