@@ -8,6 +8,10 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "SFTConfig": "sftlib.config.tree",
     "SFTTrainer": "sftlib.train.trainer",
+    "SFTDatasetProcessor": "sftlib.data.processing",
+    "TemplateRegistry": "sftlib.data.templates",
+    "ChatTemplate": "sftlib.data.templates",
+    "AlpacaTemplate": "sftlib.data.templates",
     "SFTCallback": "sftlib.train.callbacks",
     "CheckpointCallback": "sftlib.train.callbacks",
     "ValidationCallback": "sftlib.train.validation",
@@ -15,7 +19,8 @@ _PUBLIC = {
 }
 
 __all__ = [
-    "CheckpointCallback", "SFTCallback", "SFTConfig", "SFTTrainer", "ValidationCallback", "WandBCallback", "__version__",
+    "AlpacaTemplate", "ChatTemplate", "CheckpointCallback", "SFTCallback", "SFTConfig", "SFTDatasetProcessor", "SFTTrainer",
+    "TemplateRegistry", "ValidationCallback", "WandBCallback", "__version__",
 ]  # fmt: skip
 
 

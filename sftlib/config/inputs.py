@@ -22,7 +22,7 @@ from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DataError
 
-__all__ = ["SPLITS", "Split", "detect_format", "label_of", "named_splits", "read_split", "sample_ids", "split_digest", "stream_split", "training_splits"]  # fmt: skip
+__all__ = ["SPLITS", "Split", "detect_format", "format_of", "label_of", "named_splits", "read_split", "sample_ids", "split_digest", "stream_split", "training_splits"]  # fmt: skip
 
 SPLITS = ("train", "validation", "test")
 _ID_FIELDS = ("sample_id", "original_id", "id")
@@ -232,6 +232,17 @@ class _Reading:
 def training_splits(config: SFTConfig) -> list[str]:
     """The splits that a training reads."""
     return [name for name in named_splits(config) if name != "test"]
+
+
+def format_of(config: SFTConfig, name: str) -> str | None:
+    """The named format, or that of the split's first good record; None where there is neither."""
+    if config.data.format != "auto":
+        return config.data.format
+    if getattr(config.data, selection.origin_of(config.data, name)) is None:
+        return None
+    reading = _Reading(config, name)
+    next(iter(reading), None)
+    return reading.format if reading.good else None
 
 
 def split_digest(config: SFTConfig, name: str) -> str:

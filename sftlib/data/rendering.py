@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sftlib.artifacts.hashing import sha256_value
+from sftlib.config.inputs import format_of
 from sftlib.config.tree import SFTConfig
 from sftlib.data.control_tokens import ControlTokens, TextEncoder
 from sftlib.data.frames import Frame, Span, measure_frame
-from sftlib.data.samples import Message, Sample, format_of_training_data
+from sftlib.data.samples import Message, Sample
 from sftlib.data.templates import ChatTemplate, TemplateRegistry
 from sftlib.errors import DataError, InputError
 
@@ -55,7 +56,7 @@ class Renderer:
             raise InputError(f"{type(tokenizer).__name__} has no end-of-text token: an answer would never end")
         self.config, self.tokenizer = config, tokenizer
         self.template: ChatTemplate = TemplateRegistry.choose(
-            config.prompt, tokenizer, lambda: format_of_training_data(config)
+            config.prompt, tokenizer, lambda: format_of(config, "train")
         )
         self.control = ControlTokens(tokenizer, self.template.source)
         self.encoder = TextEncoder(self.control)

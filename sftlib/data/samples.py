@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sftlib.artifacts.records import Record, read_records
-from sftlib.config.formats import Turn, detect_format, input_of, label_of, prompt_and_completion, text_of, turns_of
+from sftlib.artifacts.records import Record
+from sftlib.config.formats import Turn, input_of, label_of, prompt_and_completion, text_of, turns_of
 from sftlib.config.inputs import Split, sample_ids
-from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
 from sftlib.data.formatting import formatted
 from sftlib.errors import DataError, InputError
@@ -41,16 +40,6 @@ def samples_of(split: Split, config: SFTConfig) -> list[Sample]:
     else:
         made = [(record, split.format) for record in split.records]
     return [_BUILDERS[fmt](record, name, config) for (record, fmt), name in zip(made, ids, strict=True)]
-
-
-def format_of_training_data(config: SFTConfig) -> str | None:
-    """What the first training record looks like, where data.format leaves it open; None where there is none."""
-    if config.data.format != "auto" or config.data.formatting_func:
-        return config.data.format
-    if config.data.train is None:
-        return None
-    first = next(read_records(source_files(config.data.train, "train")))
-    return detect_format(first.fields, config.data)
 
 
 def target_text(label: str, config: SFTConfig) -> str:

@@ -198,3 +198,20 @@ def test_another_process_chooses_the_same(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONHASHSEED": seed},
         )  # fmt: skip
         assert json.loads(done.stdout) == expected
+
+
+@pytest.mark.parametrize("test", [{"test_size": 60}, {}])
+def test_a_quick_look_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], test: dict[str, Any]
+) -> None:
+    from jobs.cli import main
+
+    path = config(tmp_path).data.train.path  # type: ignore[union-attr]
+    experiment = tmp_path / "experiment.json"
+    data = {"train": path, **(test or {"test": path}), "group_columns": ["group"]}
+    task = {"type": "classification", "labels": ["a", "b"], "positive": "a"}
+    experiment.write_text(json.dumps({"data": data, "task": task, "model": {"name_or_path": "org/model"}}))
+    assert main(["plan", str(experiment), "--cluster", "local", "--subset", "24", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["data"]["test"]
+    assert (told["records"], told["available"]) == (24, 60 if test else 240)
+    assert set(told["counts"]["group"].values()) <= {7, 8, 9}

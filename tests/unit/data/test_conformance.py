@@ -355,3 +355,25 @@ def test_arguments_of_a_template() -> None:
         SFTConfig.model_validate({"prompt": {"template_arguments": {"mode": "low"}}}), build_tokenizer(source)
     )
     assert one.prompt(Sample("s", [{"role": "user", "content": "U"}], None)).text == "low:U<|im_end|>"
+
+
+def test_a_real_models_own_template() -> None:
+    """SmolLM2, as `sft stage configs/experiments/demo_cpu.yaml` brings it."""
+    from transformers import AutoTokenizer
+
+    from sftlib.config.references import bundled_model
+
+    folder = bundled_model("smollm2-135m-instruct")
+    if not (folder / "tokenizer.json").exists():
+        pytest.skip("needs sft stage configs/experiments/demo_cpu.yaml")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    one = renderer(tokenizer, train={"loss_on": "assistant"})
+    for (shape, text), answer in itertools.product(
+        itertools.product(CONVERSATIONS, TEXTS.values()), ("fine", " spaced ")
+    ):
+        turns = filled(CONVERSATIONS[shape], text)
+        whole = expected(one, [*turns, {"role": "assistant", "content": answer}])["input_ids"]
+        row = one.row(Sample("s", turns, answer))
+        assert row.ids == whole[: len(row.ids)] and len(whole) - len(row.ids) == 1  # the line break behind the turn
+        learnt = [f"first {text}<|im_end|>", "second<|im_end|>"] if shape == "several turns" else []
+        assert spoken(one, row.labels) == [*learnt, f"{answer}<|im_end|>"]
