@@ -80,6 +80,7 @@ cluster-demo: install image
 chaos: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e -k "killed or damage"
 	$(BIN)/python -m benchmarks.killed_training --kills 10
+	$(BIN)/python -m benchmarks.prediction_kills --kills 50
 
 # The pages of the manual that the program writes itself.
 docs: install

@@ -12,6 +12,7 @@ from jobs.commands.options import add_json
 from jobs.staging import stage_bundled
 from jobs.unbuilt import refuse_unbuilt
 from jobs.verifying import verify
+from sftlib.artifacts.strays import tidy
 from sftlib.config.layers import find_named, names_in
 from sftlib.config.problems import did_you_mean
 from sftlib.config.rundir import Run, open_run
@@ -50,7 +51,15 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.verify:
         return verify(chain, args.json)
+    _put_away_strays(directory, chain)
     return print_outcome(run_chain(chain), args.json)
+
+
+def _put_away_strays(directory: Run, chain: Chain) -> None:
+    """What killed processes and other runs left among the shards; nothing where a process that lives is at work."""
+    for cell in directory.cells:
+        for line in tidy(directory.paths.cell(cell.id), directory.num_shards):
+            chain.screen.say(line)
 
 
 def _config(directory: Run, profile: str | None) -> SFTConfig:

@@ -48,7 +48,7 @@ def take_claim(cell: CellPaths, index: int, count: int) -> Claim | None:
         path = cell.shard_claim(index, count, take)
         try:
             os.link(signed, path)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # the second: all shards are there, and somebody tidied up
             return None
     _renew(path)
     return Claim(path, found)
@@ -63,7 +63,7 @@ def _signed(folder: Path) -> Iterator[Path]:
             json.dump(current_process().to_json(), stream)
         yield Path(name)
     finally:
-        Path(name).unlink()
+        Path(name).unlink(missing_ok=True)
 
 
 def is_claim(path: Path) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sftlib.artifacts.claims import take_claim
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import ProgressFile, say
 from sftlib.artifacts.shards import VALID, check_shard, commit_shard, shard_range
+from sftlib.artifacts.strays import remains
 from sftlib.config.predict import COSMETIC
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
@@ -125,7 +127,10 @@ def predict_shards(
     def is_there(index: int) -> bool:
         return check_shard(paths, index, run.num_shards, known).state == VALID
 
-    return _take_all(todo, is_there, lambda index: _claimed(run, cell, index, is_there, predict))
+    taken = _take_all(todo, is_there, lambda index: _claimed(run, cell, index, is_there, predict))
+    for path in remains(paths):  # of attempts that were killed; nothing while another process is at work here
+        path.unlink(missing_ok=True)
+    return taken
 
 
 def _take_all(todo: Sequence[int], is_there: Callable[[int], bool], take: Callable[[int], bool]) -> int:
@@ -143,16 +148,28 @@ def _take_all(todo: Sequence[int], is_there: Callable[[int], bool], take: Callab
 
 def _claimed(run: Run, cell: str, index: int, is_there: Callable[[int], bool], predict: Callable[[int], None]) -> bool:
     """Predict the shard if it is free, and still missing once it is ours."""
-    claim = take_claim(run.paths.cell(cell), index, run.num_shards)
-    if claim is None:
-        return False
-    try:
-        if is_there(index):
+    folder = run.paths.cell(cell)
+    with _naming(folder.predictions):
+        claim = take_claim(folder, index, run.num_shards)
+        if claim is None:
             return False
-        predict(index)
-        return True
-    finally:
-        claim.release()
+        try:
+            if is_there(index):
+                return False
+            predict(index)
+            return True
+        finally:
+            claim.release()
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """A full disk is told by a write that knows no name: give it the folder's."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
 
 
 def _predict(
