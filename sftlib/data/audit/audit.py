@@ -16,7 +16,7 @@ from sftlib.data.audit.giveaway import giveaway_finding
 from sftlib.data.audit.leakage import Overlap, leakage_findings, overlaps
 from sftlib.data.audit.prompts import Prompts, mismatch_finding, split_prompts
 from sftlib.data.audit.records import conflict_finding, duplicate_finding, refused_findings
-from sftlib.data.audit.subject import Subject, View
+from sftlib.data.audit.subject import Subject, View, read_parts
 from sftlib.data.audit.targets import target_finding
 from sftlib.data.audit.tokens import (
     Lengths,
@@ -46,9 +46,11 @@ def audit(subject: Subject, prompts: Prompts | None = None, accept: Iterable[str
     pairs = _overlaps(parts, left_out)
     findings = [*_record_findings(parts, subject.views[0].config), *_pair_findings(pairs, parts)]
     lengths: dict[str, dict[str, Any]] = {}
-    for view in subject.views:
-        findings += _label(_text_findings(subject, view, prompts), subject, view)
-        findings += _label(_token_findings(subject, view, lengths, left_out), subject, view)
+    for place, view in enumerate(subject.views):
+        # Another prompt or task makes other samples of the same records.
+        seen = read_parts(config, view.config) if place else parts
+        found = [*_text_findings(seen, view, prompts), *_token_findings(seen, view, lengths, left_out)]
+        findings += _with_cells(found, subject, view)
     accepted = sorted({*config.data.accept, *accept})
     findings = [finding.accept(accepted) for finding in findings]
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
@@ -89,21 +91,21 @@ def _pair_findings(pairs: list[Overlap], parts: dict[str, Part]) -> Iterator[Fin
         yield from leakage_findings(pair, parts[pair.b])
 
 
-def _text_findings(subject: Subject, view: View, prompts: Prompts | None) -> Iterator[Finding]:
+def _text_findings(parts: dict[str, Part], view: View, prompts: Prompts | None) -> Iterator[Finding]:
     """Targets and prompts as this view writes them."""
     for name in _TAUGHT:
-        if name in subject.parts:
-            yield from target_finding(subject.parts[name], view.config.task)
-            yield from giveaway_finding(subject.parts[name], view.config.task)
-    trained = split_prompts(subject.parts["train"], view.config) if "train" in subject.parts else None
-    if trained and "test" in subject.parts:
-        yield from mismatch_finding(trained, split_prompts(subject.parts["test"], view.config))
+        if name in parts:
+            yield from target_finding(parts[name], view.config.task)
+            yield from giveaway_finding(parts[name], view.config.task)
+    trained = split_prompts(parts["train"], view.config) if "train" in parts else None
+    if trained and "test" in parts:
+        yield from mismatch_finding(trained, split_prompts(parts["test"], view.config))
     if trained and prompts:
         yield from mismatch_finding(trained, prompts)
 
 
 def _token_findings(
-    subject: Subject, view: View, lengths: dict[str, dict[str, Any]], left_out: dict[str, str]
+    parts: dict[str, Part], view: View, lengths: dict[str, dict[str, Any]], left_out: dict[str, str]
 ) -> Iterator[Finding]:
     tokenizer = _tokenizer(view, left_out)
     if tokenizer is None:
@@ -111,12 +113,12 @@ def _token_findings(
     try:
         renderer = Renderer(view.config, tokenizer)
     except InputError as error:
-        yield template_finding(error, subject.parts)
+        yield template_finding(error, parts)
         return
     for name in _TAUGHT:
-        if name not in subject.parts:
+        if name not in parts:
             continue
-        part = subject.parts[name]
+        part = parts[name]
         found: Lengths = measure(part, renderer)
         lengths.setdefault(name, distribution(found.tokens, "tokens", view.config.train.max_length))
         yield from token_findings(found, part, view.config, [])
@@ -136,10 +138,9 @@ def _tokenizer(view: View, left_out: dict[str, str]) -> Any:
     return None
 
 
-def _label(found: Iterator[Finding], subject: Subject, view: View) -> list[Finding]:
+def _with_cells(found: list[Finding], subject: Subject, view: View) -> list[Finding]:
     """Findings with the cells that they concern, where that is not all of them."""
-    several = len(subject.views) > 1
-    return [replace(finding, cells=view.cells) if several else finding for finding in found]
+    return [replace(finding, cells=view.cells) for finding in found] if len(subject.views) > 1 else found
 
 
 def _characters(part: Part) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from sftlib.errors import InputError
 
 FEWEST = 10  # finished prompts of one system prompt: with fewer, what they have in common may be chance
 MOST_SYSTEMS = 20  # more different system prompts are content, not a frame
-SHORTEST = 8  # letters in common that count as a frame
+SHORTEST = 6  # letters in common that count as a frame
 GRAVE = 0.1  # share of prompts of a kind that was never trained on from which a run stops
 _RENDERED = ("labelled", "alpaca", "columns")  # the formats that go through prompt.system and prompt.user
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -180,8 +180,11 @@ def _finding(
 ) -> Finding:
     count = len(strange) or of
     kinds = frames or common_frames(strange) or predict.frames
+    asked = (
+        f"{count:,} of {of:,} prediction prompts ({percent(count, of)}) are" if strange else "the prediction prompt is"
+    )
     sentence = (
-        f"{count:,} of {of:,} prediction prompts ({percent(count, of)}) are of a kind that no train prompt is of: "
+        f"{asked} of a kind that no train prompt is of: "
         f"predicted with {kinds[0] if kinds else 'other prompts'}; trained with {_most_used(train)}"
     )
     return Finding(

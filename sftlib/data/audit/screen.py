@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sftlib.data.audit.findings import OTHER
+
 WIDTH = 100
 _COLOURS = {"error": "\033[31;1m", "warning": "\033[33;1m"}
 _RESET = "\033[0m"
@@ -42,7 +44,9 @@ def _splits(splits: dict[str, Any]) -> Iterator[str]:
     for name, split in splits.items():
         lengths = split["lengths"]
         shown = [str(lengths.get(key, "")) for key in ("unit", "median", "p95", "max")]
-        classes = ", ".join(f"{label} {count:,}" for label, count in list(split["classes"].items())[:6])
+        classes = ", ".join(
+            f"{label} {count:,}" for label, count in list(split["classes"].items())[:6] if label != OTHER
+        )
         rows.append([name, f"{split['records']:,}", *shown, str(lengths.get("limit") or ""), classes])
     yield from _aligned(rows, "<><>>>><")
     groups = sorted({group for split in splits.values() for group in split["groups"]})

@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 380, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 30
 BAR, GAP = 16, 9
 MOST_GROUPS, NAME_WIDTH = 12, 130
-_STAMPS = {"error": "bad", "warning": "flag"}
+_STAMPS = {"error": "stamp bad", "warning": "flag"}
 
 
 def audit_section(record: dict[str, Any] | None) -> str:

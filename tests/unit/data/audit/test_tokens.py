@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from sftlib.data.audit.audit import audit
-from sftlib.data.audit.subject import data_subject
+from sftlib.data.audit.subject import data_subject, experiment_subject
 from sftlib.data.audit.tokens import load_light_tokenizer
 from sftlib.data.rendering import IGNORED, Renderer, TrainingRow
 from tests import flawed
 from tests.conftest import PROJECT
+from tests.posts import write_experiment
 
 TASK = {"type": "classification", "labels": ["hate", "normal"]}
 
@@ -82,6 +84,20 @@ def test_masks_that_teach_nothing_or_no_end(
     monkeypatch.setattr(Renderer, "rows", lambda self, samples: [row] * len(samples))
     finding = kinds(audited(tmp_path, model))[kind]
     assert finding["level"] == "error" and finding["count"] == 60
+
+
+def test_cells_with_prompts_of_their_own_are_audited_each(tmp_path: Path, model: Path) -> None:
+    """Only the long prompt does not fit, and only the cells that use it are named."""
+    long = "word " * 200 + "{text}"
+    settings = {
+        "train.max_length": 128, "sweep.grid": {"prompt.user": ["{text}", long], "lora.r": [4, 8]},
+    }  # fmt: skip
+    path = write_experiment(tmp_path, model)
+    subject = experiment_subject(path, [f"{key}={json.dumps(value)}" for key, value in settings.items()], "local")
+    record = audit(subject)
+    found = [finding for finding in record["findings"] if finding["kind"] == "overlong"]
+    assert len(found) == 1 and found[0]["count"] == 24
+    assert len(found[0]["cells"]) == 2 and len(subject.views) == 2 and found[0]["cells"] == subject.views[1].cells
 
 
 def test_a_tokenizer_that_is_not_here_is_said_and_not_fetched(tmp_path: Path) -> None:
