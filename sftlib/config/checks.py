@@ -104,6 +104,9 @@ def _parallel(config: SFTConfig) -> Iterator[Problem]:
     if parallel.strategy == "single" and parallel.world_size > 1:
         message = f"single is one process, but parallel asks for {parallel.nodes} x {parallel.gpus_per_node}: expected ddp, fsdp, zero1, zero2 or zero3"
         yield Problem("parallel.strategy", message, "single")
+    if parallel.strategy == "zero3" and config.train.head_tokens is not None:
+        message = "zero3 gathers the head's weights once for all tokens of a batch: drop it, or use fsdp"
+        yield Problem("train.head_tokens", message, config.train.head_tokens)
     if config.cluster.scheduler == "local" and parallel.nodes > 1:
         yield Problem(
             "parallel.nodes",

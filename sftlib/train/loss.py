@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,9 @@ class SupervisedTrainer(trl.SFTTrainer):
         model: Any = self.model
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         plugin = self.args.deepspeed_plugin
+        if plugin is not None and plugin.zero_stage == 3:
+            # ZeRO-3 gathers a module's weights at each call: ranks that call the head unequally often wait for ever.
+            head_places = sys.maxsize
         add_supervised_head(base, places=head_places, smoothing=self.args.label_smoothing_factor,
                             reentrant=plugin is not None and plugin.zero_stage == 3, kernel=loss_kernel)  # fmt: skip
         self._evaluated = torch.zeros(2, dtype=torch.float64)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sftlib.config.checks import check_tree
 from sftlib.config.steps import effective_batch, steps_per_epoch, total_steps
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
@@ -60,3 +61,17 @@ def test_fp16_on_a_cpu_is_refused(tmp_path: Path) -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(InputError, match="needs a GPU"):
         training_arguments(config(precision="fp16"), tmp_path, 10, has_validation=False)
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"parallel": {"strategy": "zero3"}, "train": {"head_tokens": 64}}, "train.head_tokens"),
+        ({"parallel": {"strategy": "fsdp"}, "model": {"quantization": {"kind": "int8"}}}, "model.quantization.kind"),
+        ({"model": {"quantization": {"kind": "nf4"}, "gguf_file": "x.gguf"}}, "model.quantization.kind"),
+        ({"lora": {"target_parameters": ["mlp.experts.down_proj"]}}, "lora.dropout"),
+        ({"parallel": {"strategy": "single", "gpus_per_node": 2}}, "parallel.strategy"),
+    ],
+)
+def test_what_no_engine_can_do_is_a_problem_of_the_plan(sections: dict[str, object], key: str) -> None:
+    assert key in [problem.key for problem in check_tree(SFTConfig.model_validate(sections))]
