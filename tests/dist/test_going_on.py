@@ -16,7 +16,7 @@ from sftlib.errors import STOP_VARIABLE
 from sftlib.paths import CHECKPOINT_MARK
 
 pytestmark = pytest.mark.slow
-STEPS = 24
+STEPS = 80  # enough that a quick machine has not finished when the request arrives
 
 
 @pytest.fixture(scope="module")
