@@ -47,6 +47,10 @@ def _write(folder: Path, **sections: Any) -> Path:
         "model": {"name_or_path": "org/model"}, "lora": {"r": 4},
         "cluster": {"prepare": SMALL, "train": SMALL, "predict": SMALL, "merge": SMALL}, **sections,
     }  # fmt: skip
+    staged = folder / "hub" / "models--org--model" / "snapshots" / "main"
+    staged.mkdir(parents=True, exist_ok=True)
+    (staged / "config.json").touch()
+    os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     path = folder / "experiment.json"
     path.write_text(json.dumps(values))
     return path

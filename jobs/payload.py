@@ -21,7 +21,7 @@ from sftlib.config.references import BUNDLED, get_key
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import IMAGE_VARIABLE
-from sftlib.paths import cache_dir
+from sftlib.paths import cache_dir, hub_cache
 
 STAGE = ("-m", "sftlib")
 # What would lead a stage to other code, or make it believe that something else had launched it.
@@ -108,9 +108,17 @@ def binds(run: Run, config: SFTConfig) -> list[Bind]:
     reads = sorted({path for path in _read_paths(run) if Path(path).exists()})
     outer = [bind.source for bind in found]
     found += [Bind(path, path, is_read_only=True) for path in reads if not _is_below(path, outer)]
+    if _uses_hub(run) and hub_cache().is_dir() and not _is_below(str(hub_cache()), outer):
+        found.append(Bind(str(hub_cache()), str(hub_cache()), is_read_only=True))
     if config.cluster.scratch:
         found.append(Bind(config.cluster.scratch, config.cluster.scratch))
     return [*found, *(Bind.parse(os.path.expandvars(text)) for text in config.container.binds)]
+
+
+def _uses_hub(run: Run) -> bool:
+    """Whether a model comes from the Hub's cache; else the host's cache is none of the run's business."""
+    names = [get_key(run.record["config"], _PATHS[0]), *(values.get(_PATHS[0]) for values in _overrides(run))]
+    return any(isinstance(name, str) and not name.startswith(("/", BUNDLED)) for name in names)
 
 
 def _read_paths(run: Run) -> Iterator[str]:
@@ -148,6 +156,7 @@ def element_environment(
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         "SFTLIB_CACHE": str(cache_dir()),
+        **({"HF_HUB_CACHE": str(hub_cache())} if not inherits and _uses_hub(submission.run) else {}),
         **({IMAGE_VARIABLE: submission.image_sha256} if submission.image_sha256 else {}),
         **(devices if is_local else {}),
         **config.cluster.environment,

@@ -92,7 +92,9 @@ def check_placement(proposal: Proposal) -> None:
     problems = list(imagecheck.problems(config))
     if config.cluster.scheduler == "slurm":
         from jobs.slurm import preview
+        from jobs.staging import staging_problems
 
+        problems += staging_problems(cell.config for cell in proposal.experiment.cells)
         problems += preview.problems(proposal.root, config, proposal.elements)
     if problems:
         raise ConfigError(problems)

@@ -67,6 +67,17 @@ class TokenPaths:
         return self.ids, self.supervised, self.offsets
 
 
+def hub_cache() -> Path:
+    """Where `sft stage` puts models of the Hub: by the Hub library's own variables, so that both look in one place."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser().absolute()
+
+
+def hub_snapshots(name: str) -> Path:
+    """The folder of a Hub model's staged revisions."""
+    return hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots"
+
+
 @dataclass(frozen=True)
 class CellPaths:
     """One cell: one combination of the sweep, or the baseline."""

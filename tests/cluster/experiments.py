@@ -55,8 +55,14 @@ class Workplace:
 
     @property
     def env(self) -> dict[str, str]:
+        staged = self.folder / "hub" / "models--org--model" / "snapshots" / "main"
+        staged.mkdir(parents=True, exist_ok=True)
+        (staged / "config.json").touch()
         conf = str(self.cluster.base / "etc" / "slurm.conf")
-        return {**os.environ, "SLURM_CONF": conf, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+        return {
+            **os.environ, "SLURM_CONF": conf, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1",
+            "HF_HUB_CACHE": str(self.folder / "hub"),
+        }  # fmt: skip
 
     def sft(self, *arguments: str | Path, expect: int = 0, timeout_s: float = 300) -> str:
         done = subprocess.run(

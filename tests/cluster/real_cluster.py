@@ -37,7 +37,7 @@ class Cluster:
         return done
 
     def devcluster(self, verb: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run(self.script, verb, *options, "--base", self.base, check=check)
+        return self.run(self.script, verb, *options, "--base", self.base, check=check, timeout_s=240)
 
     def submit(self, script: str, *options: str) -> str:
         """sbatch a bash script from a file of its own; the job id."""

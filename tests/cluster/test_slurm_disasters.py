@@ -153,8 +153,11 @@ def test_an_ordinary_user_runs_an_experiment(cluster: Cluster, users_python: tup
     subprocess.run(["chown", "-R", user, home], check=True)
     program = folder / "code" / "tests" / "cluster" / "stand_in_sft.py"
     words = [folder / "venv/bin/python", program, "run", "experiment.json", "--cluster", "slurm", "--wait"]
+    place = Workplace(cluster, home)
+    assert place.env
+    subprocess.run(["chown", "-R", user, home], check=True)
     env = {
-        "PATH": os.environ["PATH"], "PYTHONPATH": str(folder / "code"), "HOME": str(home),
+        "HF_HUB_CACHE": place.env["HF_HUB_CACHE"], "PATH": os.environ["PATH"], "PYTHONPATH": str(folder / "code"), "HOME": str(home),
         "SFTLIB_CACHE": str(home / "cache"), "SLURM_CONF": str(cluster.base / "etc" / "slurm.conf"),
     }  # fmt: skip
     done = subprocess.run(

@@ -171,6 +171,7 @@ exec "{shutil.which("sbatch")}" "$@"
         ("cluster.partition=man", "sinfo lists the partitions"),
         ("cluster.train.time_min=9999", "set cluster.*.time_min"),
         ("cluster.merge.memory_gb=900", "cluster.merge: "),
+        ("model.name_or_path=org/other", "is not staged in"),
         ("cluster.constraint=h100", "Invalid feature specification"),
     ],
 )
