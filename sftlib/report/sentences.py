@@ -57,6 +57,7 @@ def _best(cells: dict[str, Any], comparisons: list[dict[str, Any]], headline: st
         return []
     best, title = max(scores, key=lambda name: scores[name]), _NAMES.get(headline, headline)
     against = [entry for entry in comparisons if entry["kind"] == "cells" and best in (entry["a"], entry["b"])]
+    tried = against[0]["tried"] if against else 0
     told = sum(is_significant(entry, headline) for entry in against)
     if not against:
         return []
@@ -67,8 +68,8 @@ def _best(cells: dict[str, Any], comparisons: list[dict[str, Any]], headline: st
     else:
         outcome = f"beyond chance it is better than {told} of the {len(against)} others, and no more"
     sentence = (
-        f"Of {len(scores)} trained cells {best} has the highest {title}, {scores[best]:.3f}; {outcome} "
-        f"(corrected for {against[0]['tried']} comparisons)."
+        f"Of {len(scores)} trained cells {best} has the highest {title}, {scores[best]:.3f}; {outcome}"
+        f"{f' (corrected for {tried} comparisons)' if tried > 1 else ''}."
     )
     return [{"kind": "best", "cell": best, "sentence": sentence}]
 
