@@ -38,7 +38,7 @@ def use_tree_attention(model: Any) -> str | None:
     if reason:
         return reason
     before = model.config._attn_implementation
-    tried = None if _is_elsewhere(model) else probes(model)
+    tried = None if is_elsewhere(model) else probes(model)
     plain = None if tried is None else _one_by_one(model, tried)
     model.set_attn_implementation(register())
     if model.config._attn_implementation != NAME:
@@ -49,7 +49,7 @@ def use_tree_attention(model: Any) -> str | None:
     return None
 
 
-def _is_elsewhere(model: Any) -> bool:
+def is_elsewhere(model: Any) -> bool:
     """Weights that are not here in full (meta device, ZeRO-3) cannot be tried."""
     return any(p.is_meta or hasattr(p, "ds_id") for p in model.parameters())
 

@@ -13,7 +13,7 @@ import torch
 
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
-from sftlib.models.tree_support import last_hidden_states, probes
+from sftlib.models.tree_support import is_elsewhere, last_hidden_states, probes
 
 _DIFFERENCE = {torch.float32: 1e-3}  # of the largest hidden value; for 16-bit types _COARSE
 _COARSE = 0.05
@@ -28,6 +28,8 @@ def apply_layer_kernels(config: SFTConfig, model: Any) -> str:
 
     if model.config.model_type not in MODEL_TYPE_TO_APPLY_LIGER_FN:
         return f"torch: liger_kernel knows no {model.config.model_type}"
+    if is_elsewhere(model):
+        return "torch: weights that are not here in full cannot be compared"
     ids = torch.tensor([probes(model)[0]["input_ids"]])
     before = last_hidden_states(model, input_ids=ids)
     _apply_liger_kernel_to_instance(model=model, cross_entropy=False, fused_linear_cross_entropy=False)
