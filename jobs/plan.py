@@ -145,7 +145,7 @@ def _train(root: Path, config: SFTConfig, cell: str, parallel: ParallelSection, 
 
 def _predict(root: Path, config: SFTConfig, cell: str, shards: range, after: tuple[str, ...]) -> Element:
     argv = (PREDICT, str(root), "--cell", cell, "--shards", _span(shards))
-    resources = _with_gpus(config.cluster.predict, 1)
+    resources = _with_gpus(config.cluster.predict, config.predict.workers or 1)
     return Element(predict_id(cell, shards), PREDICT, argv, resources, cell=cell, shards=shards, after=after)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from sftlib.config.base import Section, knob, knobs
 
 # Keys that cut the work differently and shape no answer.
-COSMETIC = ("baseline", "num_shards", "shards_per_job", "cells_per_job", "workers", "batch_tokens", "prefix_cache")
+COSMETIC = ("baseline", "num_shards", "shards_per_job", "workers", "batch_tokens", "prefix_cache")
 
 
 class PredictSection(Section):
@@ -24,9 +24,6 @@ class PredictSection(Section):
     num_shards: int = knob(1, "parts of the test set; each is an element of the array", ge=1)
     shards_per_job: int = knob(
         1, "shards that one element takes, one after the other, with the model loaded once", ge=1
-    )
-    cells_per_job: int = knob(
-        1, "trained cells that one element predicts, one after the other, on one loaded base", ge=1
     )
     workers: int | None = knob(
         None, "processes that share an element's shards, each with a model of its own; default: one a device", ge=1
