@@ -59,10 +59,14 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> int:
             runs.append({"cold": measure(side, folder), "warm": measure(side, folder)})
     _check_equal(measured, folder)
     rows = [row for side, runs in measured.items() for row in _rows(side, runs)]
-    ratio = _seconds(measured["trl"], "cold") / _seconds(measured["sftlib"], "cold")
+    ratio, cpu_ratio = (
+        _seconds(measured["trl"], "cold", clock) / _seconds(measured["sftlib"], "cold", clock)
+        for clock in ("seconds", "cpu_s")
+    )
     publish(
         "preparation", f"Preparing {arguments.records:,} chat records: tokenise, mask, pack", rows,
-        notes=_notes(arguments, ratio), write=arguments.write, cold_ratio=round(ratio, 2),
+        notes=_notes(arguments, ratio, cpu_ratio), write=arguments.write,
+        cold_ratio=round(ratio, 2), cpu_ratio=round(cpu_ratio, 2),
     )  # fmt: skip
     return 0
 
@@ -85,7 +89,7 @@ def _rows(side: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "who": side, "start": start, "seconds": _seconds(runs, start),
-            "tokens_per_s": round(tokens / _seconds(runs, start)),
+            "cpu_s": _seconds(runs, start, "cpu_s"), "tokens_per_s": round(tokens / _seconds(runs, start)),
             "peak_mb": max(run[start]["peak_mb"] for run in runs), "tokens": tokens,
             "supervised": runs[0]["cold"]["supervised"], "packed_rows": runs[0]["cold"]["packed_rows"],
         }
@@ -93,8 +97,8 @@ def _rows(side: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _seconds(runs: list[dict[str, Any]], start: str) -> float:
-    return round(statistics.median(run[start]["seconds"] for run in runs), 3)
+def _seconds(runs: list[dict[str, Any]], start: str, clock: str = "seconds") -> float:
+    return round(statistics.median(run[start][clock] for run in runs), 3)
 
 
 def _check_equal(measured: dict[str, list[dict[str, Any]]], folder: Path) -> None:
@@ -109,10 +113,10 @@ def _check_equal(measured: dict[str, list[dict[str, Any]]], folder: Path) -> Non
         raise SystemExit("not the same work: the first thousand rows differ")
 
 
-def _notes(arguments: argparse.Namespace, ratio: float) -> list[str]:
+def _notes(arguments: argparse.Namespace, ratio: float, cpu_ratio: float) -> list[str]:
     runs = "one process each, in turn" if arguments.rounds == 1 else f"medians of {arguments.rounds} runs, in turn"
     return [
-        f"cold: {ratio:.2f} x TRL's tokens/s; {runs}; {PROCESSES} dataset processes on both sides; rows of {CAPACITY} tokens",
+        f"cold: {ratio:.2f} x TRL's tokens/s, {cpu_ratio:.2f} x its tokens per CPU second; {runs}; {PROCESSES} dataset processes on both sides; rows of {CAPACITY} tokens",
         "TRL: `SFTTrainer._prepare_dataset` with packing_strategy bfd, dataset_num_proc 2; reading the file is not counted",
         "sftlib: `SFTDatasetProcessor.rows` and `plan_rows`; reading and hashing the file is counted",
         "the first thousand rows of both were compared token by token and label by label before anything was written",
@@ -179,13 +183,10 @@ def _sftlib(folder: Path) -> dict[str, Any]:
     from sftlib.data.packing import plan_rows
 
     processor = processor_of(folder)
-    started = time.perf_counter()
+    started = _clocks()
     rows = processor.rows("train")
-    prepared = time.perf_counter() - started
     plan = plan_rows(rows.lengths, CAPACITY)
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds, "rows_s": prepared, "tokens": rows.tokens, "supervised": rows.supervised_tokens,
-            "packed_rows": len(plan)}  # fmt: skip
+    return {**_since(started), "tokens": rows.tokens, "supervised": rows.supervised_tokens, "packed_rows": len(plan)}
 
 
 def _sftlib_first(folder: Path) -> dict[str, Any]:
@@ -213,15 +214,25 @@ def processor_of(folder: Path) -> Any:
 
 def _trl(folder: Path) -> dict[str, Any]:
     prepare, dataset = _trl_preparation(folder)
-    started = time.perf_counter()
+    started = _clocks()
     packed = prepare(dataset, True)
-    seconds = time.perf_counter() - started
+    took = _since(started)
     table = packed.data.table
     import pyarrow.compute as pc
 
     labels = table.column("labels").combine_chunks().flatten()
     supervised = pc.sum(pc.not_equal(labels, -100)).as_py()
-    return {"seconds": seconds, "tokens": len(labels), "supervised": supervised, "packed_rows": len(packed)}
+    return {**took, "tokens": len(labels), "supervised": supervised, "packed_rows": len(packed)}
+
+
+def _clocks() -> tuple[float, float]:
+    """Wall clock, and CPU seconds of this process and its children that have ended."""
+    return time.perf_counter(), sum(os.times()[:4])
+
+
+def _since(started: tuple[float, float]) -> dict[str, float]:
+    seconds, cpu_s = (now - then for now, then in zip(_clocks(), started, strict=True))
+    return {"seconds": seconds, "cpu_s": cpu_s}
 
 
 def _trl_first(folder: Path) -> dict[str, Any]:
