@@ -266,7 +266,9 @@ def builders(tmp_path: Path) -> Iterator[Builders]:
     yield found
     for child in found.started:
         child.kill()
-        child.communicate()
+        child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
 
 
 def assert_one_whole_entry(key: str) -> None:
@@ -287,8 +289,7 @@ def test_two_builders_at_once_and_a_third_that_waits_make_one_whole_entry(builde
 @pytest.mark.parametrize("moment", ["begin", "middle", "header", "rename", "published"])
 def test_of_a_builder_that_is_killed_nothing_is_read_as_whole(builders: Builders, moment: str) -> None:
     killed, other = builders.start(moment), builders.start()
-    killed.communicate(timeout=120)
-    assert killed.returncode == -9
+    assert killed.wait(timeout=120) == -9
     before = {path.name for path in token_cache().iterdir()}
     assert len(before) == 1 and all(name.startswith(".") != (moment == "published") for name in before)
     builders.go()
@@ -330,7 +331,7 @@ def _is_orphan(path: Path, marker: bytes) -> bool:
 
 def test_a_builder_that_may_live_is_left_alone(builders: Builders) -> None:
     killed = builders.start("middle")
-    killed.communicate(timeout=120)
+    killed.wait(timeout=120)
     (left,) = token_cache().glob(".*.tmp")
     assert leftovers() == [], "dead, and silent for seconds only: the process id may be another container's"
     age(left)
