@@ -105,7 +105,10 @@ def _threshold(config: SFTConfig, samples: Sequence[Sample], answers: Sequence[A
     rows = [
         (s.gold == config.task.positive, a.score) for s, a in zip(samples, answers, strict=True) if s.gold is not None
     ]
-    fit = fit_threshold([int(gold) for gold, _ in rows], [score or 0.0 for _, score in rows], config.predict.threshold)
+    # The positive class has code 0 (metrics/counts.py): with 1 the threshold would be the best one for the other label.
+    fit = fit_threshold(
+        [int(not gold) for gold, _ in rows], [score or 0.0 for _, score in rows], config.predict.threshold
+    )
     if fit.threshold is None:
         raise InputError(
             f"predict.threshold = {config.predict.threshold!r}: the validation records hold "

@@ -51,7 +51,7 @@ def test_the_threshold_is_the_best_on_validation_and_decides_every_test_record(
     predictor = Predictor(config, None)
     validation = samples_of(run.split(config, "validation"), config)
     scores = [answer.score for answer in predictor.answers(validation)]
-    fit = fit_threshold([int(sample.gold == "hate") for sample in validation], scores, objective)
+    fit = fit_threshold([0 if sample.gold == "hate" else 1 for sample in validation], scores, objective)
     assert written["threshold"]["value"] == pytest.approx(fit.threshold, abs=1e-5)
     assert written["threshold"]["objective"] == objective and written["threshold"]["records"] == 40
     assert written["parts"]["validation"] == run.inputs["validation"]["sha256"] and written["receipt"]["packages"]

@@ -77,8 +77,12 @@ def test_the_sweep_is_on_the_page_with_the_numbers_of_the_file(tmp_path: Path) -
 
 @pytest.mark.parametrize("used", ["argmax", "f1"])
 def test_a_threshold_fitted_on_validation_is_shown_beside_the_plain_decision(used: str, tmp_path: Path) -> None:
-    run = make_run(tmp_path, make_world(120, cells=("r8",), predict={"threshold": used}, data={"validation": "test.jsonl"}), 2)
-    run.paths.cell("r8").decision.write_text(json.dumps({"calibration": None, "threshold": {"value": 0.7, "objective": "f1", "records": 50}}))
+    run = make_run(
+        tmp_path, make_world(120, cells=("r8",), predict={"threshold": used}, data={"validation": "test.jsonl"}), 2
+    )
+    run.paths.cell("r8").decision.write_text(
+        json.dumps({"calibration": None, "threshold": {"value": 0.7, "objective": "f1", "records": 50}})
+    )
     found = merge_run(run)["cells"]["r8"]
     half, fitted = found["decisions"]
     assert (half["threshold"], fitted["threshold"], fitted["objective"], fitted["fitted_on"]) == (0.5, 0.7, "f1", 50)
