@@ -106,7 +106,7 @@ def time_rows(steps: int) -> list[dict[str, Any]]:
 
 def _train(runs: Path, settings: list[str]) -> tuple[float | None, float]:
     """(planned, measured) seconds of one cell."""
-    base = ["sweep.grid={lora.r: [16]}", "report.baseline=false"]
+    base = ["sweep.grid={lora.r: [16]}", "predict.baseline=false"]
     named = [word for setting in [*base, *settings] for word in ("--set", setting)]
     plan = json.loads(
         _output("jobs.cli", "plan", str(EXPERIMENT), "--cluster", "local", "--runs-dir", str(runs), "--json", *named)
