@@ -11,6 +11,9 @@ SUITES = {
         "merge": ["--write"],
         "startup": ["--write"],
         "audit": ["--write"],
+        "preparation": ["--write"],
+        "streaming": ["--write"],
+        "planner": ["--write"],
         "prediction": ["--write"],
         "prediction_workers": ["--write"],
         "prediction_kills": ["--write"],
@@ -21,11 +24,9 @@ SUITES = {
         "head_memory": ["--write"],
         "training_quality": ["--write"],
         "scaling": [],
-    },
-    "gpu": {
-        "gpu": ["--all", "--write"],
         "jobs": ["--write"],
     },
+    "gpu": {"gpu": ["--all", "--write"]},
 }
 
 

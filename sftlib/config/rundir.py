@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 import sftlib
 from sftlib.artifacts.adapters import read_adapter_record, read_merged_record, weights_digest
 from sftlib.artifacts.atomic import write_json
@@ -110,7 +112,7 @@ class Run:
         values = read_json(paths.config)
         if sha256_value(values) != self.record["cell_configs"][name]:
             raise CorruptError(f"{paths.config} was changed after it was written: start a new run for other settings")
-        return SFTConfig.model_validate(values)
+        return _settings(values, paths.config)
 
 
 def run_digest(experiment: Experiment, splits: dict[str, Split]) -> str:
@@ -196,7 +198,19 @@ def open_run(root: Path) -> Run:
             f"{paths.record} has schema version {record.get('schema_version')}, this sftlib reads {SCHEMA_VERSION}"
         )
     cells = [CellRecord(**cell) for cell in record["cells"]]
-    return Run(paths, SFTConfig.model_validate(record["config"]), cells, record["inputs"], record)
+    return Run(paths, _settings(record["config"], paths.record), cells, record["inputs"], record)
+
+
+def _settings(values: dict[str, Any], file: Path) -> SFTConfig:
+    """The settings as they were resolved; raises InputError where another version of sftlib wrote them."""
+    try:
+        return SFTConfig.model_validate(values)
+    except ValidationError as error:
+        keys = ", ".join(".".join(str(part) for part in found["loc"]) for found in error.errors()[:5])
+        raise InputError(
+            f"{file} holds settings that this sftlib ({sftlib.__version__}) reads otherwise: {keys}; "
+            f"use the version that made the run (its `receipt` names it), or run the experiment again"
+        ) from None
 
 
 def read_json(path: Path) -> Any:

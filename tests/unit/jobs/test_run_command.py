@@ -5,11 +5,17 @@ from __future__ import annotations
 import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from jobs import chain
 from jobs.cli import main
 from jobs.commands import rerun, run
+from sftlib.config.load import Experiment
+from sftlib.config.rundir import open_run, prepare_run, read_splits
+from sftlib.errors import InputError
 
 FAKE_STAGE = [sys.executable, str(Path(__file__).with_name("fake_stage.py"))]
 
@@ -35,3 +41,15 @@ def test_run_again_rerun_status(experiment_file, tmp_path, monkeypatch, capsys) 
     assert main(["status", str(latest), "--json"]) == 0
     status = json.loads(capsys.readouterr().out)
     assert status["complete"] and {row["state"] for row in status["rows"]} == {"done"}
+
+
+def test_a_run_of_another_version_is_named_not_a_traceback(
+    experiment: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    chosen = experiment()
+    run = prepare_run(chosen, read_splits(chosen), tmp_path / "runs", {})
+    record = json.loads(run.paths.record.read_text())
+    record["config"]["predict"]["a_knob_that_went"] = 3
+    run.paths.record.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"predict\.a_knob_that_went; use the version that made the run"):
+        open_run(run.paths.root)
