@@ -16,12 +16,11 @@ from sftlib.config.estimate.compute import Work, expected_rate, flops, kind_of, 
 from sftlib.config.estimate.devices import Device, device_named
 from sftlib.config.estimate.history import Measured, measured_rate
 from sftlib.config.estimate.lengths import Lengths, computed_share, estimate_lengths
-from sftlib.config.estimate.memory import Load, Memory, numbers_of, training_memory
+from sftlib.config.estimate.memory import USABLE, Load, Memory, numbers_of, training_memory, with_checkpointing
 from sftlib.config.estimate.shape import ModelShape, find_shape
 from sftlib.config.steps import effective_batch
 from sftlib.config.tree import SFTConfig
 
-_ROOM = 0.95  # of a device's memory: what fragmentation leaves
 _NO_HISTORY_ERROR = 0.5
 
 
@@ -40,7 +39,7 @@ class Estimate:
 
     @property
     def fits(self) -> bool | None:
-        return None if self.device is None else self.memory.total <= _ROOM * self.device.memory_gb
+        return None if self.device is None else self.memory.total <= USABLE * self.device.memory_gb
 
     @property
     def device_hours(self) -> float | None:
@@ -66,8 +65,7 @@ def _estimate(proposal: Proposal, cell: Cell, runs_dir: Path) -> Estimate | None
     if shape is None or lengths is None:
         return None
     device, name = _device(config)
-    numbers = numbers_of(config, on_gpu=device is not None, has_bfloat16=device is not None or has_cpu_bfloat16())
-    memory = training_memory(config, shape, _load(config, lengths), numbers, on_gpu=device is not None)
+    config, memory = _memory(config, shape, lengths, device)
     rows = proposal.steps(cell) * effective_batch(config)
     if config.train.max_steps is None and config.train.packing:
         rows = round(config.train.epochs * proposal.sizes["train"])  # records, however many share a row
@@ -78,6 +76,22 @@ def _estimate(proposal: Proposal, cell: Cell, runs_dir: Path) -> Estimate | None
     return Estimate(
         cell.id, memory, tokens, seconds, error, device, config.parallel.world_size, history.count if history else 0
     )
+
+
+def _memory(config: SFTConfig, shape: ModelShape, lengths: Lengths, device: Device | None) -> tuple[SFTConfig, Memory]:
+    """With `gradient_checkpointing: auto` decided as the trainer will decide it."""
+    on_gpu = device is not None
+    numbers = numbers_of(config, on_gpu=on_gpu, has_bfloat16=on_gpu or has_cpu_bfloat16())
+
+    def needed(config: SFTConfig) -> Memory:
+        return training_memory(config, shape, _load(config, lengths), numbers, on_gpu=on_gpu)
+
+    if config.train.gradient_checkpointing != "auto":
+        return config, needed(config)
+    there = device.memory_gb if device else machine.memory_gb() or 0.0
+    keeps = needed(with_checkpointing(config, False)).total <= USABLE * there
+    decided = with_checkpointing(config, not keeps)
+    return decided, needed(decided)
 
 
 def _lengths(proposal: Proposal, config: SFTConfig) -> Lengths | None:
@@ -97,20 +111,15 @@ def _device(config: SFTConfig) -> tuple[Device | None, str]:
 
 
 def _load(config: SFTConfig, lengths: Lengths) -> Load:
+    """The largest batch: full rows where rows are planned, else the longest records together."""
     train = config.train
-    length = (
-        train.max_length if train.packing else min(train.max_length, _rounded(lengths.longest, train.pad_to_multiple))
-    )
-    rows = train.batch_size
+    longest = min(train.max_length, _rounded(lengths.longest, train.pad_to_multiple))
+    length = train.tokens_per_batch or (train.max_length if train.packing else longest)
+    tokens = length * (1 if train.tokens_per_batch else train.batch_size)
     share = 1.0 if train.loss_on == "all" else min(1.0, lengths.mean_answer / lengths.mean)
-    positions = (
-        rows * length * share
-        if train.packing
-        else rows * length
-        if train.loss_on == "all"
-        else rows * 2 * lengths.mean_answer
-    )
-    return Load(rows * length, round(min(positions, rows * length)), length)
+    if not (train.packing or train.tokens_per_batch or train.loss_on == "all"):
+        return Load(tokens, round(min(tokens, train.batch_size * 2 * lengths.mean_answer)), longest)
+    return Load(tokens, round(tokens * share), length)
 
 
 def _rounded(value: int, multiple: int) -> int:

@@ -13,7 +13,6 @@ from jobs.commands.options import add_experiment, add_json, load
 from jobs.proposal import check_placement, propose
 from jobs.staging import stage_bundled
 from jobs.sweeps import settings
-from jobs.unbuilt import refuse_unbuilt
 from sftlib.config.load import Experiment
 from sftlib.config.rundir import prepare_run
 from sftlib.errors import InputError
@@ -35,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     experiment = load(args)
-    refuse_unbuilt(cell.config for cell in experiment.cells)
     proposal = propose(experiment, args.runs_dir)
     check_placement(proposal)
     parallel = {cell.id: cell.config.parallel for cell in experiment.cells}

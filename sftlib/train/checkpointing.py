@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 
-from sftlib.config.estimate.memory import Load, numbers_of, training_memory
+from sftlib.config.estimate.memory import USABLE, Load, numbers_of, training_memory, with_checkpointing
 from sftlib.config.estimate.shape import shape_of
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rows import Rows
 from sftlib.errors import InputError
 from sftlib.models.hardware import has_bfloat16
 
-_USABLE = 0.92  # of a device's memory; the rest is fragmentation and what others hold
 GB = 1e9
 
 
@@ -28,16 +27,11 @@ def resolve_checkpointing(
     if asked != "auto":
         return config, f"train.gradient_checkpointing is {str(asked).lower()}"
     there = memory_gb or _memory_gb()
-    needed = _needed_gb(_with(config, False), model_config, rows)
+    needed = _needed_gb(with_checkpointing(config, False), model_config, rows)
     if needed is None:
-        return _with(config, True), "this model's memory is not known"
+        return with_checkpointing(config, True), "this model's memory is not known"
     words = f"{needed:.1f} GB without it, {there:.1f} GB there"
-    return _with(config, needed > _USABLE * there), words
-
-
-def _with(config: SFTConfig, checkpointing: bool) -> SFTConfig:
-    train = config.train.model_copy(update={"gradient_checkpointing": checkpointing})
-    return config.model_copy(update={"train": train})
+    return with_checkpointing(config, needed > USABLE * there), words
 
 
 def _needed_gb(config: SFTConfig, model_config: Any, rows: Rows) -> float | None:

@@ -16,7 +16,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-LOGITS_BYTES = 2**28  # without a setting, at most this much of logits at once
+from sftlib.config.estimate.memory import LOGITS_BYTES
+
 # Models with one of these change the logits after the head, in their own forward.
 _SCALES = ("logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
 

@@ -13,6 +13,8 @@ from sftlib.config.estimate.shape import Linear, ModelShape
 from sftlib.config.tree import SFTConfig
 
 GB = 1e9
+USABLE = 0.92  # of a device's memory; the rest is fragmentation and what others hold
+LOGITS_BYTES = 2**28  # without train.head_tokens, at most this much of logits at once
 CONTEXT_GB = 0.7  # CUDA or ROCm itself, its libraries' workspaces
 _BITS = {"nf4": 4, "fp4": 4, "mxfp4": 4.25, "int8": 8}
 _SHARDS_WEIGHTS, _SHARDS_GRADIENTS, _SHARDS_STATE = (
@@ -87,9 +89,15 @@ def training_memory(config: SFTConfig, shape: ModelShape, load: Load, numbers: N
         state = 0
     return Memory(
         weights / GB, adapter_bytes / GB, gradients / GB, state / GB,
-        activation_bytes(config, shape, load, numbers) / GB, _logits_bytes(shape, load, numbers) / GB,
+        activation_bytes(config, shape, load, numbers) / GB, _logits_bytes(config, shape, load, numbers) / GB,
         _workspace_bytes(config, shape, load, numbers) / GB + (CONTEXT_GB if on_gpu else 0),
     )  # fmt: skip
+
+
+def with_checkpointing(config: SFTConfig, checkpointing: bool) -> SFTConfig:
+    """The configuration with `auto` decided."""
+    train = config.train.model_copy(update={"gradient_checkpointing": checkpointing})
+    return config.model_copy(update={"train": train})
 
 
 def trainable_parameters(config: SFTConfig, shape: ModelShape) -> int:
@@ -164,9 +172,11 @@ def _reader(linear: Linear) -> str:
     return linear.name.partition(".")[0]
 
 
-def _logits_bytes(shape: ModelShape, load: Load, numbers: Numbers) -> float:
-    """The logits, their fp32 copy's log-softmax, and the gradients of both."""
-    return load.positions * shape.vocab * (2 * numbers.activation + 8)
+def _logits_bytes(config: SFTConfig, shape: ModelShape, load: Load, numbers: Numbers) -> float:
+    """The logits, their fp32 copy's log-softmax, and the gradients of both, for as many places as the head takes at once."""
+    places = config.train.head_tokens or max(1, LOGITS_BYTES // (4 * shape.vocab))
+    at_once = load.positions if config.parallel.strategy == "zero3" else min(load.positions, places)
+    return at_once * shape.vocab * (2 * numbers.activation + 8)
 
 
 def _workspace_bytes(config: SFTConfig, shape: ModelShape, load: Load, numbers: Numbers) -> float:

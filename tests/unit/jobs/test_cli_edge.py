@@ -101,8 +101,8 @@ def test_run_refuses_before_anything_is_started(experiment_file, tmp_path, capsy
     arguments = ["run", str(path), "--runs-dir", str(runs)]
     assert main([*arguments, "--cluster", "local", "--no-wait"]) == 2
     assert "nohup" in capsys.readouterr().err
-    assert main([*arguments, "--cluster", "local", "--set", "predict.threshold=f1"]) == 1
-    assert "'predict.threshold' is not built yet" in capsys.readouterr().err
+    assert main([*arguments, "--cluster", "local", "--set", "predict.threshold=f1"]) == 2
+    assert "is fitted on validation records" in capsys.readouterr().err
     (tmp_path / "test.jsonl").unlink()
     assert main([*arguments, "--cluster", "local"]) == 2
     assert "there is no such file" in capsys.readouterr().err
