@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jobs.sweeps import settings
 from sftlib.config.load import Experiment, load_experiment
 
 RUNS_DIR = Path("runs")
@@ -39,4 +38,4 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def load(args: argparse.Namespace) -> Experiment:
     """The experiment that the arguments name; raises ConfigError with everything that is wrong with it."""
     subset = [f"data.test.subset={args.subset}"] if args.subset is not None else []
-    return load_experiment(args.experiment, settings(args.experiment, [*args.settings, *subset]), args.cluster)
+    return load_experiment(args.experiment, [*args.settings, *subset], args.cluster)

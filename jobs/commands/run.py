@@ -12,8 +12,8 @@ from jobs.chain import Chain, print_outcome, run_chain, screen_for
 from jobs.commands.options import add_experiment, add_json, load
 from jobs.proposal import check_placement, propose
 from jobs.staging import stage_bundled
-from jobs.sweeps import settings
 from sftlib.config.load import Experiment
+from sftlib.config.overrides import settings
 from sftlib.config.rundir import prepare_run
 from sftlib.errors import InputError
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sftlib.config.cells import Cell, expand_cells
 from sftlib.config.checks import check_tree
 from sftlib.config.layers import Layers, collect
+from sftlib.config.overrides import settings
 from sftlib.config.problems import ConfigError, Problem, from_pydantic
 from sftlib.config.references import resolve
 from sftlib.config.tree import SFTConfig
@@ -38,7 +39,7 @@ class Experiment:
 
 def load_experiment(path: Path, overrides: list[str], profile: str | None = None) -> Experiment:
     """Read, merge, type and check; raises ConfigError that numbers everything found."""
-    layers = collect(path, [*overrides], profile)
+    layers = collect(path, settings(path, overrides), profile)
     values, problems = resolve(layers.values, path.parent)
     placed = [Problem(p.key, p.message, p.value, p.place or layers.place(p.key)) for p in problems]
     config, type_problems = parse(values, layers.place)

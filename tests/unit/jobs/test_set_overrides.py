@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sweeps import settings, split_values
 from sftlib.config.load import load_experiment
+from sftlib.config.overrides import settings, split_values
 from sftlib.config.problems import ConfigError
+from tests.conftest import PROJECT
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,13 @@ def test_a_wrong_key_is_named(experiment_file) -> None:
         cells(experiment_file(), "train.learning_rat=1e-4,2e-4")
     with pytest.raises(ConfigError):
         cells(Path("/nowhere.yaml"), "lora.r=1,2")
+
+
+def test_every_command_reads_settings_alike(tmp_path: Path) -> None:
+    """A value fixed on the command line wins over the file's axis, for `sft train` as for `sft plan`."""
+    path = tmp_path / "experiment.yaml"
+    source = (PROJECT / "configs" / "experiments" / "demo_cpu.yaml").read_text(encoding="utf-8")
+    path.write_text(source, encoding="utf-8")
+    fixed = [cell.id for cell in load_experiment(path, ["lora.r=64"], "local").cells if not cell.is_baseline]
+    swept = [cell.id for cell in load_experiment(path, ["lora.r=4,64"], "local").cells if not cell.is_baseline]
+    assert fixed == ["main"] and swept == ["r4", "r64"]
