@@ -36,6 +36,8 @@ def start_driver(
             [sys.executable, str(DRIVER), str(run.paths.root), str(grace_s)],
             env=child_environment, cwd=tmp_path, stdout=output, stderr=output, text=True,
             start_new_session=True,  # a process group of its own, as a shell gives it
+            # Tests that a script starts in the background inherit an ignored Ctrl-C; a terminal's driver does not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         ended_processes.append(Process.of(process.pid))
         return process
