@@ -58,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _stage(args: argparse.Namespace, experiment: Experiment, root: Path) -> None:
     """What must be there, and what must not be wrong, before anything is submitted."""
-    items = settings(args.experiment, args.settings)
-    arguments = [str(args.experiment), *(part for item in items for part in ("--set", item))]
+    arguments = [str(args.experiment), *(part for item in args.settings for part in ("--set", item))]
     configs = [cell.config for cell in experiment.cells]
     output = sys.stderr if args.json else sys.stdout
     stage_bundled(configs, arguments, output)
