@@ -24,19 +24,19 @@ from benchmarks.harness import publish
 from sftlib.config.tree import SFTConfig
 from sftlib.data.parsing import parse_label
 from sftlib.data.rendering import Prompt, Renderer
-from sftlib.data.samples import Sample
+from sftlib.data.samples import Sample, target_text
 from sftlib.infer.batches import left_padded
 from sftlib.infer.scoring import LabelScorer
 from sftlib.models.hardware import DTYPES
 from sftlib.models.loading import load_base, load_tokenizer, model_source
 
-PREFIX_TOKENS, NEW_TOKENS, PEER_BATCH = 300, 24, 8
+EXAMPLES, NEW_TOKENS, PEER_BATCH = 4, 24, 8
 POSTS = Path(__file__).parents[1] / "sftlib/data/posts"
 STRATEGY = """You label posts for a moderation team. Read the whole post before you decide, and judge what it says about people,
 not how it is worded. A post is hate when it attacks, demeans, threatens or excludes people for who they are: for their
 origin, religion, sexual orientation or gender. Slurs used to demean are hate. Calls to exclude or harm are hate.
 A post is normal when it is neutral or friendly, when it criticises ideas, institutions or acts of single persons, when it
-reports hate in order to object to it, or when the people concerned use a word for themselves. """
+reports hate in order to object to it, or when the people concerned use a word for themselves. Answer with {"classification": "hate"} or {"classification": "normal"}."""
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def main() -> int:
     noise = _noise(model, scorer, prompts[:: max(1, len(prompts) // 20)])
     rows = _rows(seconds, answers, [answer.prediction for answer in answers["score"]], len(prompts), scores)
     notes = [
-        f"{len(prompts)} bundled test posts, a common beginning of {_shared(prompts)} tokens, "
+        f"{len(prompts)} bundled posts behind a policy and {EXAMPLES} answered examples, a common beginning of {_shared(prompts)} tokens, "
         f"{sum(len(p.ids) for p in prompts) / len(prompts):.0f} tokens a prompt; {arguments.dtype}, one thread.",
         f"Generated answers: at most {NEW_TOKENS} tokens, batches of {PEER_BATCH}, padded on the left, greedy, end of turn honoured.",
         f"score: includes nothing of its start; trying out the fast way took {prepared:.2f} s more, once a loaded model.",
@@ -90,18 +90,17 @@ def _arguments() -> argparse.Namespace:
 
 
 def _prompts(renderer: Renderer, count: int) -> list[Prompt]:
-    """Prompts of one strategy: a system text of about PREFIX_TOKENS tokens, then a post as it comes."""
-    texts = [json.loads(line)["text"] for name in ("test", "validation", "train")
+    """Prompts of one strategy: a policy and answered examples, some 300 tokens, then a post as it comes."""
+    posts = [json.loads(line) for name in ("test", "validation", "train")
              for line in (POSTS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]  # fmt: skip
-    ids = renderer.tokenizer(STRATEGY * 4, add_special_tokens=False)["input_ids"][: PREFIX_TOKENS - 20]
-    system = (
-        renderer.tokenizer.decode(ids) + '... Answer with {"classification": "hate"} or {"classification": "normal"}.'
-    )
+    posts, examples = posts[:count], posts[-EXAMPLES:]
+    opening = [{"role": "system", "content": STRATEGY}]
+    for post in examples:
+        opening += [{"role": "user", "content": post["text"]},
+                    {"role": "assistant", "content": target_text(post["label_binary"], renderer.config)}]  # fmt: skip
     return [
-        renderer.prompt(
-            Sample(str(i), [{"role": "system", "content": system}, {"role": "user", "content": text}], None)
-        )
-        for i, text in enumerate(texts[:count])
+        renderer.prompt(Sample(str(i), [*opening, {"role": "user", "content": post["text"]}], None))
+        for i, post in enumerate(posts)
     ]
 
 
@@ -170,7 +169,7 @@ def _lm_eval(
 ) -> tuple[list[float], list[list[float]]]:
     """The same label strings behind the same prompts, by the harness's own HFLM in its own process."""
     labels = [
-        renderer.tokenizer.decode(renderer.answer_ids(f'{{"classification": "{label}"}}'))
+        renderer.tokenizer.decode(renderer.answer_ids(target_text(label, config)))
         for label in config.task.labels
     ]
     with tempfile.TemporaryDirectory() as scratch:
