@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from benchmarks.harness import publish
 from sftlib.config.tree import SFTConfig
@@ -29,6 +30,7 @@ from sftlib.infer.batches import left_padded
 from sftlib.infer.scoring import LabelScorer
 from sftlib.models.hardware import DTYPES
 from sftlib.models.loading import load_base, load_tokenizer, model_source
+from sftlib.models.products import has_slow_blas
 
 EXAMPLES, NEW_TOKENS, PEER_BATCH = 4, 24, 8
 POSTS = Path(__file__).parents[1] / "sftlib/data/posts"
@@ -46,14 +48,17 @@ def main() -> int:
         "task": {"type": "classification", "labels": ["hate", "normal"], "positive": "hate", "target": "json"},
         "predict": {"method": "score"},
     })  # fmt: skip
-    tokenizer, model = load_tokenizer(config), load_base(config, DTYPES[arguments.dtype]).eval()
+    dtype = DTYPES[arguments.dtype]
+    tokenizer, model = load_tokenizer(config), load_base(config, dtype).eval()
+    plain = AutoModelForCausalLM.from_pretrained(model_source(config), dtype=dtype).eval()
     renderer = Renderer(config, tokenizer)
     prompts = _prompts(renderer, arguments.records)
-    scorer = LabelScorer(model, renderer, config)
+    scorer, blas = LabelScorer(model, renderer, config), LabelScorer(plain, renderer, config)
     peers: dict[str, Callable[[Sequence[Prompt]], list[Any]]] = {
         "score": lambda part: scorer.answer(part, lambda count: None),
-        "generate, unsorted": lambda part: _generate(model, renderer, part, is_sorted=False),
-        "generate, sorted": lambda part: _generate(model, renderer, part, is_sorted=True),
+        "score, plain products": lambda part: blas.answer(part, lambda count: None),
+        "generate, unsorted": lambda part: _generate(plain, renderer, part, is_sorted=False),
+        "generate, sorted": lambda part: _generate(plain, renderer, part, is_sorted=True),
     }
     seconds, answers = _take_turns(peers, prompts, arguments.slices)
     prepared = -time.perf_counter()
@@ -64,17 +69,19 @@ def main() -> int:
         seconds["lm-evaluation-harness"], answers["lm-evaluation-harness"] = _lm_eval(
             arguments, config, renderer, prompts
         )
-    noise = _noise(model, scorer, prompts[:: max(1, len(prompts) // 20)])
+    noise = _noise(plain, scorer, prompts[:: max(1, len(prompts) // 20)])
     rows = _rows(seconds, answers, [answer.prediction for answer in answers["score"]], len(prompts), scores)
+    products = "oneDNN" if has_slow_blas() and dtype is torch.float32 else "PyTorch's BLAS"
     notes = [
         f"{len(prompts)} bundled posts behind a policy and {EXAMPLES} answered examples, a common beginning of {_shared(prompts)} tokens, "
         f"{sum(len(p.ids) for p in prompts) / len(prompts):.0f} tokens a prompt; {arguments.dtype}, one thread.",
         f"Generated answers: at most {NEW_TOKENS} tokens, batches of {PEER_BATCH}, padded on the left, greedy, end of turn honoured.",
         f"score: includes nothing of its start; trying out the fast way took {prepared:.2f} s more, once a loaded model.",
         f"Noise: label log-likelihoods are at most {noise:.1e} off an unbatched, uncached forward pass (20 records).",
+        f"score takes its products by {products} (model.cpu_products: auto); plain products: the model as transformers loads it.",
         "agreement: share of records with the same label as score; unparsed answers agree with nothing.",
     ]
-    publish("prediction", "Labels of 500 posts: scored, generated, and by a peer", rows, notes=notes, write=arguments.write,
+    publish("prediction", f"Labels of {len(prompts)} posts: scored, generated, and by a peer", rows, notes=notes, write=arguments.write,
             prefix_tokens=_shared(prompts), noise=noise, prepare_s=prepared)  # fmt: skip
     return 0
 
@@ -169,8 +176,7 @@ def _lm_eval(
 ) -> tuple[list[float], list[list[float]]]:
     """The same label strings behind the same prompts, by the harness's own HFLM in its own process."""
     labels = [
-        renderer.tokenizer.decode(renderer.answer_ids(target_text(label, config)))
-        for label in config.task.labels
+        renderer.tokenizer.decode(renderer.answer_ids(target_text(label, config))) for label in config.task.labels
     ]
     with tempfile.TemporaryDirectory() as scratch:
         job = Path(scratch) / "job.json"
@@ -193,8 +199,10 @@ def _rows(
     rows = []
     fastest = count / sum(seconds["score"])
     for name, spent in seconds.items():
-        labels = {"score": ours}.get(name, answers[name])
+        labels = answers[name]
         off = None
+        if name.startswith("score"):
+            labels = [answer.prediction for answer in answers[name]]
         if name == "lm-evaluation-harness":
             off = max(abs(a - b) for x, y in zip(scores, answers[name], strict=True) for a, b in zip(x, y, strict=True))
             labels = [("hate", "normal")[values[1] > values[0]] for values in answers[name]]

@@ -30,6 +30,10 @@ class ModelSection(Section):
         "auto", "attention implementation; auto takes the best that is there and says which"
     )
     device_map: Literal["auto", "none"] = knob("auto", "auto: one device a rank; none: leave it to the engine")
+    cpu_products: Literal["auto", "blas", "onednn"] = knob(
+        "auto",
+        "float32 products on a CPU; auto: oneDNN where PyTorch's BLAS (MKL) leaves half of an AMD processor unused",
+    )
     quantization: Quantization = knobs("4-bit or 8-bit base weights", Quantization)
     trust_remote_code: bool = knob(False, "run Python code that comes with the model; a security risk, said loudly")
 

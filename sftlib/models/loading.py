@@ -21,6 +21,7 @@ from sftlib.models.attention import choose_attention
 from sftlib.models.cpu_engines import keep_differentiable, prepare_4bit
 from sftlib.models.hardware import device, dtype_name, dtype_of
 from sftlib.models.memory import naming_out_of_memory
+from sftlib.models.products import extend_products, speed_up_products
 from sftlib.models.quantization import compute_dtype, is_4bit, quantization_config
 from sftlib.paths import ADAPTER_CONFIG
 
@@ -82,7 +83,9 @@ def load_adapter(model: Any, folder: Path) -> Any:
     """The base with a trained adapter on it, for prediction."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+    adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+    extend_products(adapted)
+    return adapted
 
 
 def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool = True, is_trained: bool = False) -> Any:
@@ -100,7 +103,10 @@ def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool =
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, attn_implementation=attention, **_placement(config), **hub, **gguf, **further
             )
-    say(f"model {config.model.name_or_path}: {_format(config, dtype)}, attention {attention} ({reason}), on {device()}")
+    where = str(device())
+    if device().type == "cpu" and dtype == torch.float32:
+        where += f", products by {speed_up_products(model, config.model.cpu_products)}"
+    say(f"model {config.model.name_or_path}: {_format(config, dtype)}, attention {attention} ({reason}), on {where}")
     if is_4bit(config):
         keep_differentiable(model)
     return model

@@ -28,6 +28,7 @@ from sftlib.models.hardware import dtype_name
 from sftlib.models.loading import load_base, load_tokenizer, model_identity, model_source
 from sftlib.models.memory import naming_out_of_memory
 from sftlib.models.merging import fold_adapter
+from sftlib.models.products import extend_products
 from sftlib.paths import CellPaths
 from sftlib.train.adapter import (
     check_targets,
@@ -162,6 +163,7 @@ class SFTTrainer:
             lora_plus_ratio=self.config.lora.lora_plus_ratio,
         )
         self.trl_trainer = trainer
+        extend_products(trainer.model)
         self.kernels["optimizer"] = choose_optimizer(self.config)
         self.kernels["compiled_layers"] = compile_layers(trainer.model) if self.config.train.compile else 0
         trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
