@@ -83,7 +83,7 @@ class _Product(torch.autograd.Function):
         return _onednn(x, weight, None, "none", [], "")
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad):  # type: ignore[no-untyped-def]
         x, weight = ctx.saved_tensors
         of_x = None if weight is None else _onednn(grad, weight.t(), None, "none", [], "")
