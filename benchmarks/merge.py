@@ -4,7 +4,7 @@ python -m benchmarks.merge [--write] [--rows 10000000] [--stage ours pandas fair
 All read the same 100 shards (12 columns, zstd; row order, ten groups, scores, two sources, three original labels). Ours
 makes all of the report: checks, hashes, intervals, tests, page. The peers make accuracy, balanced accuracy, precision,
 recall, F1, macro-F1, MCC, confusion and AUROC overall and by group (fairlearn: those without AUROC, and selection rate,
-FPR and FNR), and nothing else. The large merge has 10^8 rows: ten cells whose shards are hard links to the same files.
+FPR and FNR), and nothing else; what they say must be what ours says, or the benchmark ends. The large merge has 10^8 rows: ten cells whose shards are hard links to the same files.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import publish
+from benchmarks.merge_agreement import compare_figures
 from benchmarks.merge_data import make_run
 from sftlib.config.rundir import Run, open_run
 
@@ -99,7 +100,12 @@ def _peer(folder: Path, name: str, rows: int) -> Row:
     run = _run(folder, f"rows-{rows}", rows, GROUPS, 1)
     shards = str(run.paths.cell("c0").predictions)
     command = [sys.executable, "-m", "benchmarks.merge_peers", name.split()[0], shards]
-    return _measured(name, rows, GROUPS, command, repeats=1)
+    said = folder / "said.json"
+    row = _measured(name, rows, GROUPS, command, repeats=1, output=said)
+    if not run.paths.report.metrics_json.exists():
+        _once([sys.executable, "-m", "sftlib", "merge", str(run.paths.root)])
+    ours = json.loads(run.paths.report.metrics_json.read_text())["cells"]["c0"]
+    return {**row, "agreement": compare_figures(json.loads(said.read_text()), ours)}
 
 
 def large(folder: Path, rows: int) -> list[Row]:
@@ -136,10 +142,12 @@ def _run(folder: Path, name: str, rows: int, groups: int, cells: int) -> Run:
     return open_run(folder / name / "runs" / "latest")
 
 
-def _measured(name: str, rows: int, groups: int, words: Sequence[str], repeats: int = REPEATS) -> Row:
+def _measured(
+    name: str, rows: int, groups: int, words: Sequence[str], repeats: int = REPEATS, output: Path | None = None
+) -> Row:
     """The whole command from start to exit: least seconds of the repeats, the processor's seconds, peak memory."""
     command = list(words) if words[0] == sys.executable else [sys.executable, "-m", "sftlib", *words]
-    found = [_once(command) for _ in range(repeats)]
+    found = [_once(command, output) for _ in range(repeats)]
     seconds, cpu, peak = min(found)
     limit = LIMITS.get(name, (None, None)) if rows >= 10_000_000 and groups == GROUPS else (None, None)
     return {
@@ -148,10 +156,11 @@ def _measured(name: str, rows: int, groups: int, words: Sequence[str], repeats: 
     }  # fmt: skip
 
 
-def _once(command: Sequence[str]) -> tuple[float, float, float]:
+def _once(command: Sequence[str], output: Path | None = None) -> tuple[float, float, float]:
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    with Path(output or os.devnull).open("wb") as said:
+        process = subprocess.Popen(command, stdout=said)
+        _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if status:
         raise SystemExit(f"{' '.join(command[:4])} ended with {status}")
@@ -170,9 +179,23 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         scaled = f", its time taken {share:.0f} times for the {share:.0f} times as many rows" if share != 1 else ""
         clock, cpu = (share * row[key] / merge[key] for key in ("seconds", "cpu_seconds"))
         notes.append(
-            f"sft merge is faster than {name} {clock:.0f} times by the clock, {cpu:.0f} times by the processor{scaled}"
+            f"sft merge is faster than {name} {clock:.0f} times by the clock, {cpu:.0f} times by the processor{scaled}; "
+            + row["agreement"]
         )
-    return notes
+    return notes + _growth(ours)
+
+
+def _growth(merges: Sequence[Row]) -> list[str]:
+    """By rows at the same groups, and by groups at the same rows."""
+    by_rows = sorted({_count(row): row["seconds"] for row in merges if row["groups"] == GROUPS}.items())
+    most = max((rows for rows, _ in by_rows), default=0)
+    by_groups = sorted({row["groups"]: row["seconds"] for row in merges if _count(row) == most}.items())
+    found = []
+    if len(by_rows) > 1:
+        found.append("by rows: " + ", ".join(f"{rows:,} in {seconds:.2f} s" for rows, seconds in by_rows))
+    if len(by_groups) > 1:
+        found.append("by groups: " + ", ".join(f"{groups} in {seconds:.2f} s" for groups, seconds in by_groups))
+    return found
 
 
 def _count(row: Row) -> int:

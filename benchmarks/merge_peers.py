@@ -1,10 +1,12 @@
 """What the usual tools take for metrics by group: `pandas` (with scikit-learn) or `fairlearn`, and a folder of shards.
 
 python -m benchmarks.merge_peers pandas|fairlearn FOLDER
-An answer that could not be parsed counts as the other label, as it does in our accuracy."""
+An answer that could not be parsed counts as the other label. The figures are printed as JSON, {name: {metric: value}} with the
+name `all` for all rows, so that benchmarks.merge can see that they are those of `sft merge`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,11 @@ def main() -> int:
     lost = frame["prediction"].isna().to_numpy()
     answer[lost] = 1 - label[lost]
     group = frame["group.group"].to_numpy()
-    print(
-        _fairlearn(label, answer, group)
-        if peer == "fairlearn"
-        else _sklearn(label, answer, frame["score"].to_numpy(), group)
+    is_fairlearn = peer == "fairlearn"
+    found = (
+        _fairlearn(label, answer, group) if is_fairlearn else _sklearn(label, answer, frame["score"].to_numpy(), group)
     )
+    print(json.dumps(found, default=float))
     return 0
 
 
@@ -59,7 +61,8 @@ def _fairlearn(label: Any, answer: Any, group: Any) -> Any:
         "fpr": fl.false_positive_rate, "fnr": fl.false_negative_rate,
     }  # fmt: skip
     frame = fl.MetricFrame(metrics=wanted, y_true=label, y_pred=answer, sensitive_features=group)
-    return frame.overall.to_dict(), frame.by_group.to_dict(), frame.difference().to_dict(), frame.ratio().to_dict()
+    gaps = {"difference": frame.difference().to_dict(), "ratio": frame.ratio().to_dict()}
+    return {"all": frame.overall.to_dict(), **frame.by_group.to_dict(orient="index"), **gaps}
 
 
 if __name__ == "__main__":
