@@ -26,7 +26,7 @@ COMMANDS = {
     "audit": "sftlib.data.audit.command",
     "prompts": "sftlib.data.prompt_files.command",
     "adapter": "sftlib.publish.command",
-    "convergence": "sftlib.report.convergence.command",
+    "convergence": "sftlib.convergence.command",
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sftlib.config.rundir import Run, read_json
+from sftlib.convergence.reading import Curves, metrics_curves
 from sftlib.errors import CorruptError
-from sftlib.report.convergence.reading import Curves, metrics_curves
 from sftlib.report.findings import UNTRAINED, Finding, rerun_command
 
 _FIGURES = ("seconds", "train_loss", "records", "tokens", "supervised_tokens", "adapter_sha256")

@@ -20,6 +20,7 @@ from sftlib.artifacts.receipt import stage_receipt
 from sftlib.config.inputs import Split, training_splits
 from sftlib.config.steps import steps_in_words
 from sftlib.config.tree import SFTConfig
+from sftlib.convergence.picture import draw_logged
 from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rendering import tokenizer_digest
 from sftlib.data.rows import Rows
@@ -252,6 +253,7 @@ class SFTTrainer:
             "performance": took,
             "receipt": stage_receipt(),
         }
+        draw_logged(self.cell)
         write_json(self.cell.summary, summary)
         self.progress.update(state="done", force=True)
         wait_for_all()

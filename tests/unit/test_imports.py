@@ -14,8 +14,8 @@ FILES = sorted(path for package in ("jobs", "sftlib") for path in (PROJECT / pac
 
 BASE = {"sftlib", "sftlib.errors"}
 MIDDLE = {"sftlib.config", "sftlib.paths", "sftlib.artifacts"}
-TOOLS = {"sftlib.data", "sftlib.models", "sftlib.metrics"}
-# Part -> the other parts of sftlib that it may import. `errors` <- `config, paths, artifacts` <- `data, models, metrics`
+TOOLS = {"sftlib.data", "sftlib.models", "sftlib.metrics", "sftlib.convergence"}
+# Part -> the other parts of sftlib that it may import. `errors` <- `config, paths, artifacts` <- `data, models, metrics, convergence`
 # <- `train | infer` <- `report`.
 MAY_IMPORT = {
     "sftlib.errors": {"sftlib"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "sftlib.data": BASE | MIDDLE | TOOLS,
     "sftlib.models": BASE | MIDDLE | TOOLS,
     "sftlib.metrics": BASE | MIDDLE | TOOLS,
+    "sftlib.convergence": BASE | MIDDLE | TOOLS,
     "sftlib.train": BASE | MIDDLE | TOOLS,
     "sftlib.infer": BASE | MIDDLE | TOOLS,
     "sftlib.report": BASE | MIDDLE | TOOLS,

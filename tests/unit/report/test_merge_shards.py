@@ -303,3 +303,12 @@ def test_a_temporary_file_of_the_report_is_gone(run: Run) -> None:
 
 def test_parts_are_those_of_the_stage(run: Run) -> None:
     assert set(parts_of(run, "r4")) == {"adapter", "base", "prompt", "tokenizer", "test", "settings"}
+
+
+def test_a_picture_that_the_training_drew_is_kept_and_a_missing_one_is_drawn(run: Run) -> None:
+    kept, missing = (run.paths.cell(name).convergence for name in ("r4", "r8"))
+    kept.write_bytes(b"drawn when the training ended")
+    missing.unlink()
+    merge_run(run)
+    assert kept.read_bytes() == b"drawn when the training ended"
+    assert missing.read_bytes().startswith(b"\x89PNG")

@@ -34,6 +34,8 @@ def test_three_lines_of_python_train_an_adapter(tiny_model: Path, tmp_path: Path
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 7))
     assert result["records"] == 24 and 0 < result["supervised_tokens"] < result["tokens"]
     assert list(cell.tensorboard.glob("events*"))
+    assert cell.convergence.read_bytes().startswith(b"\x89PNG")  # so that the merge of a sweep draws nothing
+    assert cell.convergence.stat().st_mtime >= cell.metrics.stat().st_mtime
 
 
 class StopAt(SFTCallback):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from sftlib.artifacts.progress import say
 from sftlib.config.rundir import open_run
+from sftlib.convergence.picture import draw
+from sftlib.convergence.reading import Curves, metrics_curves, read_curves
 from sftlib.errors import DataError, InputError
 from sftlib.metrics.convergence import Verdict, judge
 from sftlib.paths import RunPaths
-from sftlib.report.convergence.picture import draw
-from sftlib.report.convergence.reading import Curves, metrics_curves, read_curves
 
 HELP = "judge a training by its curves: converged, still falling, diverged, overfitting, spiky gradients"
 EXAMPLE = """examples:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sftlib.__main__ import main
-from sftlib.report.convergence.reading import metrics_curves, read_curves
+from sftlib.convergence.reading import metrics_curves, read_curves
 
 STEPS = [float(step) for step in range(10, 510, 10)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,25 @@ import numpy as np
 
 from sftlib.artifacts.atomic import replacing
 from sftlib.artifacts.progress import say
-from sftlib.config.rundir import Run
+from sftlib.convergence.reading import Curves, metrics_curves
 from sftlib.metrics.convergence import Verdict, judge, smoothed
-from sftlib.report.convergence.reading import Curves
+from sftlib.paths import CellPaths
 
 _INK, _LINE, _FAULT, _GOOD = "#1d2733", "#1d6fb8", "#b02a20", "#b9530f"
 
 
-def draw_curves(run: Run, curves: Mapping[str, Curves]) -> None:
-    """convergence.png of every cell that has logged something since its picture was drawn."""
-    for name, found in curves.items():
-        paths = run.paths.cell(name)
-        is_current = paths.convergence.exists() and paths.convergence.stat().st_mtime >= paths.metrics.stat().st_mtime
-        if not found or is_current:
-            continue
-        try:
-            draw(found, judge(found), name, paths.convergence)
-        except ModuleNotFoundError as error:  # the figures themselves need no matplotlib
-            return say(f"no {paths.convergence.name}: {error.name} is not installed here")
+def draw_logged(paths: CellPaths) -> None:
+    """convergence.png of a cell that has logged something since its picture was drawn: at the end of its training, and by
+    a merge where the training did not come so far."""
+    curves = metrics_curves(paths.metrics)
+    if not curves or (
+        paths.convergence.exists() and paths.convergence.stat().st_mtime >= paths.metrics.stat().st_mtime
+    ):
+        return
+    try:
+        draw(curves, judge(curves), paths.name, paths.convergence)
+    except ModuleNotFoundError as error:  # the figures themselves need no matplotlib
+        say(f"no {paths.convergence.name}: {error.name} is not installed here")
 
 
 def draw(curves: Curves, verdict: Verdict, title: str, path: Path) -> None:
