@@ -92,7 +92,7 @@ def check_codes(name: str, codes: npt.ArrayLike, num_codes: int) -> Array:
             f"{name} codes run from {values.min()} to {values.max()}; expected 0 to {num_codes - 1}: "
             "recode the column before counting"
         )
-    return values.astype(np.int64)
+    return values.astype(np.int64, copy=False)
 
 
 def rates(counts: Counts, confidence: float = 0.95) -> dict[str, int | float | None]:

@@ -53,17 +53,20 @@ class ScoreHistogram:
         return counts_above(self.counts, int(first))
 
 
-def score_histogram(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = DEFAULT_BINS) -> ScoreHistogram:
-    """The histogram of rows; labels are coded POSITIVE or NEGATIVE, probabilities are of the positive class."""
+def score_histogram(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = DEFAULT_BINS, columns: Array | None = None
+) -> ScoreHistogram:
+    """The histogram of rows; labels are coded POSITIVE or NEGATIVE, probabilities are of the positive class. `columns`:
+    their column_index, where it is known already."""
     label, p = check_scores(labels, probabilities, is_probability=True)
     width = num_columns(bins)
-    cell = label * width + column_index(p, bins)
+    cell = label * width + (column_index(p, bins) if columns is None else columns)
     return ScoreHistogram(
         bins,
         np.bincount(cell, minlength=2 * width).reshape(2, width),
         _integer_sums(cell, in_units(p), 2 * width).reshape(2, width),
-        int(in_units(square_errors(label, p)).sum()),
-        int(in_units(log_losses(label, p)).sum()),
+        _total_units(square_errors(label, p)),
+        _total_units(log_losses(label, p)),
     )
 
 
@@ -96,7 +99,7 @@ def counts_above(table: Array, first: int) -> Counts:
 
 def bin_index(probabilities: Array, bins: int) -> Array:
     """min(floor(p * bins), bins - 1), so that p = 1 falls into the last bin."""
-    return np.minimum(np.floor(probabilities * bins).astype(np.int64), bins - 1)
+    return np.minimum((probabilities * bins).astype(np.int64), bins - 1)  # to an integer is to floor: none is below 0
 
 
 def num_columns(bins: int) -> int:
@@ -109,8 +112,8 @@ def num_columns(bins: int) -> int:
 def column_index(probabilities: Array, bins: int) -> Array:
     """The histogram column of each probability; ascending, and never across the edge of an equal bin."""
     index = bin_index(probabilities, bins)
-    column = np.asarray(index + TAIL_COLUMNS - 1)
-    first, last = index == 0, index == bins - 1
+    column = np.asarray(index + (TAIL_COLUMNS - 1))
+    first, last = np.flatnonzero(index == 0), np.flatnonzero(index == bins - 1)
     column[first] = TAIL_COLUMNS - 1 - _cuts_from_edge(probabilities[first], bins)
     column[last] = TAIL_COLUMNS + bins - 2 + _cuts_from_edge(1 - probabilities[last], bins)
     return column
@@ -129,8 +132,13 @@ def _cuts_from_edge(distance: Array, bins: int) -> Array:
 
 
 def in_units(values: Array) -> Array:
-    """Values as whole UNITs."""
-    return np.rint(values * UNIT).astype(np.int64)
+    """Values as whole UNITs: still floats, which hold whole numbers to 2^53."""
+    units = values * UNIT
+    return np.rint(units, out=units)
+
+
+def _total_units(values: Array) -> int:
+    return int(in_units(values).astype(np.int64).sum())
 
 
 def square_errors(label: Array, p: Array) -> Array:

@@ -17,7 +17,11 @@ from sftlib.report.scored import ScoreTally
 from sftlib.report.tally import ORIGINAL, SOURCE, Tally
 from sftlib.report.vocabulary import NONE
 
-MOST_STRATA = 60  # the same of groups within strata
+MOST_STRATA = 60  # the same of groups within strata; beyond it only what bias is read from is given
+_BIAS = frozenset({
+    "n", "n_positive", "n_negative", "tp", "fn", "fp", "tn", "unparsed_positive", "unparsed_negative", "accuracy", "f1",
+    "macro_f1", "fpr", "fpr_low", "fpr_high", "fnr", "fnr_low", "fnr_high", "selection_rate", "parse_rate",
+})  # fmt: skip
 MOST_INTERVALS = 200  # bootstraps of one grouping; with more groups only rates are given, which are exact
 
 
@@ -102,7 +106,10 @@ def _stratified(config: SFTConfig, tally: Tally, scheme: Scheme) -> dict[str, An
 def _group_strata(tally: Tally, scheme: Scheme, column: str, axis: int) -> dict[str, dict[str, M]]:
     matrices = tally.by_group(column, axis)
     keys = {f"{place}": key for place, key in enumerate(matrices)}
-    measured = scheme.measure({name: matrices[key] for name, key in keys.items()}, intervals=len(keys) <= MOST_STRATA)
+    is_few = len(keys) <= MOST_STRATA
+    measured = scheme.measure({name: matrices[key] for name, key in keys.items()}, intervals=is_few)
+    if not is_few:
+        measured = {name: {key: m[key] for key in m if key in _BIAS} for name, m in measured.items()}
     result: dict[str, dict[str, M]] = {}
     for name, (group, stratum) in keys.items():
         result.setdefault(stratum, {})[group] = measured[name]

@@ -15,14 +15,14 @@ import pyarrow as pa
 from sftlib.config.rundir import Run
 from sftlib.report.ahead import ahead, open_pool
 from sftlib.report.answer_store import AnswerStore
-from sftlib.report.contents import ShardFaultError, check_content, load_shard
+from sftlib.report.contents import ShardFaultError, load_shard, shard_batches
 from sftlib.report.coverage import CellCoverage
 from sftlib.report.decisions import Decision, DecisionTally, decisions_of
 from sftlib.report.findings import Finding
 from sftlib.report.identity import SampleIds
 from sftlib.report.merged import predictions_writer
 from sftlib.report.open_ended import TextTally
-from sftlib.report.reading import COUNTED, encode, read_batches
+from sftlib.report.reading import COUNTED, encode
 from sftlib.report.scheme import Scheme
 from sftlib.report.scored import ScoreTally
 from sftlib.report.tally import Tally
@@ -119,8 +119,7 @@ def _load(
     path, manifest = run.paths.cell(cell.cell).shard(index, run.num_shards), cell.shards[index]
     try:
         content = load_shard(path, manifest)
-        check_content(content, manifest)
-        return content, list(read_batches(content, columns))
+        return content, shard_batches(content, manifest, columns)
     except ShardFaultError as fault:
         return fault, []
 

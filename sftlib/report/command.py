@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     target = open_run(arguments.run)
     metrics = _merge(target)
     if arguments.json:
-        print(json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False))
+        from sftlib.report.json_text import figures_text
+
+        print(figures_text(metrics))
     else:
         print(target.paths.report.text.read_text(encoding="utf-8"))
         print(f"report  {target.paths.report.html}")
@@ -39,8 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _merge(target: Run) -> dict[str, Any]:
     from sftlib.artifacts.progress import open_progress
+    from sftlib.report.allocation import keep_freed_memory
     from sftlib.report.merge import merge_run
 
+    keep_freed_memory()
     total = len(target.cells) * target.num_shards
     progress = open_progress(target.paths, "merge", None, total, "shards")
     progress.update(state="running", force=True)

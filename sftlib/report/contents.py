@@ -6,6 +6,7 @@ is parsed must be the same bytes."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +15,10 @@ import pyarrow.parquet as pq
 from sftlib.artifacts.shards import CORRUPT, ShardManifest
 from sftlib.report.arrow import numpy_of
 from sftlib.report.findings import DUPLICATE
+from sftlib.report.reading import read_batches
 
 NEEDED = ("sample_id", "row", "gold", "prediction")
+Batches = list[pa.RecordBatch]
 
 
 class ShardFaultError(Exception):
@@ -37,24 +40,28 @@ def load_shard(path: Path, manifest: ShardManifest) -> pa.Buffer:
     return pa.py_buffer(content)
 
 
-def check_content(content: pa.Buffer, manifest: ShardManifest) -> None:
-    """Columns, number of rows, and a `row` column that counts up through the manifest's range."""
+def shard_batches(content: pa.Buffer, manifest: ShardManifest, columns: Sequence[str] | None = None) -> Batches:
+    """The shard as batches of these columns (default: all), once it is seen to hold what its manifest says: columns,
+    number of rows, and a `row` column that counts up through the manifest's range."""
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        absent = [name for name in NEEDED if name not in file.schema_arrow.names]
+        metadata = pq.read_metadata(pa.BufferReader(content))
+        names = metadata.schema.to_arrow_schema().names
+        absent = [name for name in NEEDED if name not in names]
         if absent:
             raise ShardFaultError(CORRUPT, f"column {', '.join(absent)} is missing")
-        if file.metadata.num_rows != manifest.row_count:
-            raise ShardFaultError(CORRUPT, f"{file.metadata.num_rows} rows, manifest says {manifest.row_count}")
-        _check_rows(file, manifest.first_row)
+        if metadata.num_rows != manifest.row_count:
+            raise ShardFaultError(CORRUPT, f"{metadata.num_rows} rows, manifest says {manifest.row_count}")
+        batches = list(read_batches(content, None if columns is None else {*columns, "row"}))
     except (pa.ArrowInvalid, OSError) as error:
         raise ShardFaultError(CORRUPT, f"not a Parquet file: {error}") from None
+    _check_rows(batches, manifest.first_row)
+    return batches
 
 
-def _check_rows(file: pq.ParquetFile, first: int) -> None:
+def _check_rows(batches: Batches, first: int) -> None:
     expected = first
-    for batch in file.iter_batches(columns=["row"]):
-        rows = numpy_of(batch.column(0), -1)
-        if len(rows) and (rows[0] != expected or (rows[1:] != rows[:-1] + 1).any()):
+    for batch in batches:
+        rows = numpy_of(batch.column("row"), -1)
+        if len(rows) and (rows[0] != expected or (rows[1:] - rows[:-1] != 1).any()):
             raise ShardFaultError(DUPLICATE, f"its rows do not count up from {first}")
         expected += len(rows)

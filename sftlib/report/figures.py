@@ -8,6 +8,7 @@ from typing import Any
 
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
+from sftlib.report.ahead import open_pool
 from sftlib.report.cells import cell_figures
 from sftlib.report.combine import Combined
 from sftlib.report.comparisons import compare_run
@@ -23,13 +24,15 @@ SCHEMA_VERSION = 1
 
 def run_figures(run: Run, coverage: Mapping[str, CellCoverage], combined: Combined, scheme: Scheme) -> dict[str, Any]:
     """Everything that is known, in the form of docs/metrics.md."""
-    cells = {
-        cell.id: {
-            "is_baseline": cell.is_baseline, "overrides": cell.overrides,
-            **cell_figures(run.config, combined.cells[cell.id], scheme), "training": training_figures(run, cell.id),
-        }
-        for cell in run.cells
-    }  # fmt: skip
+    with open_pool() as pool:  # drawing replicates leaves Python's lock to the others
+        judged = pool.map(lambda cell: cell_figures(run.config, combined.cells[cell.id], scheme), run.cells)
+        cells = {
+            cell.id: {
+                "is_baseline": cell.is_baseline, "overrides": cell.overrides, **figures,
+                "training": training_figures(run, cell.id),
+            }
+            for cell, figures in zip(run.cells, judged, strict=True)
+        }  # fmt: skip
     sweep = sweep_figures(cells, scheme.headline)
     comparisons, findings = compare_run(run, coverage, combined, scheme, cells)
     found = [

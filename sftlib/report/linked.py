@@ -20,10 +20,13 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._made: set[str] = set()  # to ask the file system for a folder that is there costs milliseconds
 
     def append(self, cell: str, shard: Path) -> None:
         target = self.root / f"cell={quote(cell)}" / shard.name
-        target.parent.mkdir(exist_ok=True)
+        if cell not in self._made:
+            target.parent.mkdir(exist_ok=True)
+            self._made.add(cell)
         try:
             os.link(shard, target)
         except OSError:  # a file system without hard links

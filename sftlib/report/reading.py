@@ -3,7 +3,7 @@ a Python object, so that the cost is that of reading the columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,11 @@ from sftlib.report.vocabulary import CROSS, GROUP_PREFIX, NONE, Codes, Membershi
 
 BATCH_ROWS = 262_144
 _CODED = ("gold", "prediction", "reason", "source", "original_label")
-COUNTED = (*_CODED, "row", "score", "prompt_tokens", "new_tokens")  # and the groups: what figures are made of
+COUNTED = (*_CODED, "score", "prompt_tokens", "new_tokens")  # and the groups: what figures are made of
 
 
 def batch_readers(
-    content: pa.Buffer, columns: Sequence[str] | None = None
+    content: pa.Buffer, columns: Collection[str] | None = None
 ) -> Iterator[Callable[[], list[pa.RecordBatch]]]:
     """Calls that each read a part of the shard, page checksums verified, texts that repeat as dictionaries."""
     metadata = pq.read_metadata(pa.BufferReader(content))
@@ -48,7 +48,7 @@ def _read(
     return file.read_row_groups(groups, columns=columns, use_threads=False).to_batches()
 
 
-def read_batches(content: pa.Buffer, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_batches(content: pa.Buffer, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The shard's batches, one after the other."""
     for read in batch_readers(content, columns):
         yield from read()
@@ -88,8 +88,8 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.DictionaryArray:
 
 def _recode(column: pa.DictionaryArray, table: list[int], null: int) -> Array:
     """Positions in the batch's own dictionary, put through `table`."""
-    positions = numpy_of(column.indices, len(table))
-    return np.array([*table, null], np.int64)[positions]
+    positions = numpy_of(column.indices, len(table)).astype(np.int64, copy=False)
+    return np.array([*table, null], np.int64).take(positions, mode="clip")  # none is out of range: not looked for
 
 
 def _label_codes(column: pa.DictionaryArray, labels: Vocabulary, unknown: dict[str, int] | None = None) -> Array:

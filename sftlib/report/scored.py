@@ -48,17 +48,16 @@ class ScoreTally:
     def add(self, codes: Codes) -> None:
         """Add a batch; a record without a score or without a known label is counted and left out."""
         known = codes.gold < len(self.words.labels)
-        missing = np.isnan(codes.score)
-        outside = known & ~missing & ~((codes.score >= 0) & (codes.score <= 1))
-        kept = known & ~missing & ~outside
-        self.unscored += int((known & missing).sum())
-        self.out_of_range += int(outside.sum())
+        kept = known & (codes.score >= 0) & (codes.score <= 1)  # NaN is neither
+        scored, unscored = int(kept.sum()), int((known & np.isnan(codes.score)).sum())
+        self.unscored += unscored
+        self.out_of_range += int(known.sum()) - scored - unscored
         label = np.where(codes.gold == self.positive, POSITIVE, NEGATIVE)
         if self.is_exact:
             self._keep(codes, kept, label)
-        elif kept.any():
+        elif scored:
             self._bin(codes, kept, label)
-        self.scored += int(kept.sum())
+        self.scored += scored
 
     def _keep(self, codes: Codes, kept: Array, label: Array) -> None:
         place = np.cumsum(kept) - 1 + self.scored  # position among all kept records
@@ -69,16 +68,21 @@ class ScoreTally:
             parts.append((place[member.rows[used]], member.values[used]))
 
     def _bin(self, codes: Codes, kept: Array, label: Array) -> None:
-        added = score_histogram(label[kept], codes.score[kept], self.bins)
+        rows = np.flatnonzero(kept)
+        known, score = label[rows], codes.score[rows]
+        columns = column_index(score, self.bins)
+        added = score_histogram(known, score, self.bins, columns)
         self._histogram = added if self._histogram is None else self._histogram + added
-        place, columns = np.cumsum(kept) - 1, column_index(codes.score[kept], self.bins)
-        for column, known in self._group_counts.items():
-            member = codes.groups[column]
-            used = kept[member.rows]
-            rows, size = member.rows[used], len(self.words.groups[column])
-            counts = group_tables(label[rows], columns[place[rows]], member.values[used], size, self.bins)
-            counts[: len(known)] += known
-            self._group_counts[column] = counts
+        for name, before in self._group_counts.items():
+            member, size = codes.groups[name], len(self.words.groups[name])
+            if member.is_plain(len(codes)):
+                counts = group_tables(known, columns, member.values[rows], size, self.bins)
+            else:
+                used = kept[member.rows]
+                place = np.searchsorted(rows, member.rows[used])
+                counts = group_tables(known[place], columns[place], member.values[used], size, self.bins)
+            counts[: len(before)] += before
+            self._group_counts[name] = counts
 
     def tables(self) -> ScoreTables:
         """All tables; every group's has the columns of the overall one."""

@@ -67,24 +67,22 @@ class Tally:
         num_labels = len(self.words.labels)
         known = codes.gold < num_labels
         self.rows += len(codes)
-        self.unlabelled += int((~known).sum())
-        self.unparsed += int((codes.outcome == num_labels).sum())
         self.prompt_tokens += codes.tokens[0]
         self.new_tokens += codes.tokens[1]
+        unparsed = codes.outcome == num_labels
+        self.unparsed += int(unparsed.sum())
         sizes = (len(self.words.sources), len(self.words.originals), num_labels, num_labels + 1)
-        base = np.ravel_multi_index(
-            (codes.source, codes.original, np.minimum(codes.gold, num_labels - 1), codes.outcome), sizes
-        )
-        self.everyone.add(base[known], (1, *sizes))
+        base = ((codes.source * sizes[1] + codes.original) * sizes[2] + codes.gold) * sizes[3] + codes.outcome
+        is_whole = bool(known.all())
+        self.unlabelled += 0 if is_whole else int((~known).sum())
+        self.everyone.add(base if is_whole else base[known], (1, *sizes))
         for column, table in self.columns.items():
             member = codes.groups[column]
-            kept = known[member.rows]
-            key = member.values * math.prod(sizes) + base[member.rows]
-            table.add(key[kept], (len(self.words.groups[column]), *sizes))
-        unparsed = known & (codes.outcome == num_labels)
-        self.reasons.add(
-            codes.reason[unparsed] * num_labels + codes.gold[unparsed], (len(self.words.reasons), num_labels)
-        )
+            key = member.values * math.prod(sizes)
+            key += base if member.is_plain(len(codes)) else base[member.rows]
+            table.add(key if is_whole else key[known[member.rows]], (len(self.words.groups[column]), *sizes))
+        lost = np.flatnonzero(unparsed & known)
+        self.reasons.add(codes.reason[lost] * num_labels + codes.gold[lost], (len(self.words.reasons), num_labels))
 
     def overall(self) -> Array:
         return self._matrices(self.everyone, ()).get((), self._empty())

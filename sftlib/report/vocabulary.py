@@ -39,6 +39,10 @@ class Membership:
     rows: Array
     values: Array
 
+    def is_plain(self, num_rows: int) -> bool:
+        """Each record has one group, so that `rows` only counts up: one without a group has NONE, none is left out."""
+        return len(self.rows) == num_rows
+
 
 @dataclass(frozen=True)
 class Codes:

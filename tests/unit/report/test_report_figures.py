@@ -21,6 +21,7 @@ from sftlib.metrics.counts import NEGATIVE, POSITIVE, UNPARSED, tally
 from sftlib.metrics.ranking import auroc, bias_aucs, tables_by_group
 from sftlib.metrics.scores import tied_table
 from sftlib.report import scored
+from sftlib.report.json_text import write_figures
 from sftlib.report.merge import merge_run
 from tests.unit.report.synthetic import (
     LABELS,
@@ -401,8 +402,39 @@ def test_of_very_many_group_differences_the_clearest_are_kept(tmp_path: Path) ->
     for index, record in enumerate(world.records):
         record.group = f"group {index % 20}"
     gaps = merged(tmp_path, world)["cells"]["r4"]["disparities"]["group"]
-    assert gaps["pairwise_total"] == 3 * 190 and len(gaps["pairwise"]) == 300
+    assert gaps["pairwise_total"] == 3 * 190 and len(gaps["pairwise"]) == 100
     assert len(gaps["standardised"]["fpr"]["differences"]) <= 300
+
+
+def test_very_many_groups_within_strata_keep_what_bias_is_read_from(tmp_path: Path) -> None:
+    few, world = merged(tmp_path / "few", make_world(200)), make_world(200)
+    for index, record in enumerate(world.records):
+        record.group = f"group {index % 35}"
+    many = merged(tmp_path / "many", world)
+    needed = {"n", "n_positive", "n_negative", "f1", "fpr", "fpr_low", "fpr_high", "fnr", "fnr_low", "fnr_high",
+              "selection_rate", "parse_rate"}  # fmt: skip
+    within = {
+        name: metrics["cells"]["r4"]["stratified"]["group_by_source"]["group"]
+        for name, metrics in (("few", few), ("many", many))
+    }
+    assert all(sums(m) == m["n"] and needed <= m.keys() for groups in within["many"].values() for m in groups.values())
+    assert sum(m["n"] for groups in within["many"].values() for m in groups.values()) == 200
+    assert all("mcc" in m for groups in within["few"].values() for m in groups.values())
+    assert not any("mcc" in m for groups in within["many"].values() for m in groups.values())
+
+
+def test_the_file_is_what_was_computed_and_a_group_is_a_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path, make_world(60), 2)
+    metrics, text = merge_run(run), run.paths.report.metrics_json.read_text()
+    assert json.loads(text) == json.loads(json.dumps(metrics)) and text.endswith("}\n")
+    (line,) = [line for line in text.splitlines() if line.strip().startswith('"north": {"n": 20,')][:1]
+    assert json.loads(line.strip().partition(": ")[2].rstrip(","))["fpr_low"] is not None
+
+
+def test_figures_that_are_no_number_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_figures(tmp_path / "metrics.json", {"a": {"b": float("nan")}})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_merge_needs_no_framework(tmp_path: Path) -> None:
