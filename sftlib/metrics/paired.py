@@ -82,7 +82,7 @@ def compare(
         result[name] = {
             "a": none_if_nan(formula(run_a(counts))),
             "b": none_if_nan(formula(run_b(counts))),
-            **_change(estimates[name], n, 1 - confidence, tried),
+            **change_of(estimates[name], n, 1 - confidence, tried),
             "p": tested["exact_p"] if exact and n else p_values[name],
             "test": "mcnemar_exact" if exact else "permutation",
         }
@@ -99,11 +99,16 @@ def compare(
 def compare_cells(joints: Mapping[str, npt.ArrayLike], **options: Any) -> dict[str, dict[str, Any]]:
     """Many runs, each against the same A, with `p_holm` adjusted metric by metric for how many were tried."""
     results = {cell: compare(joint, tried=len(joints), **options) for cell, joint in joints.items()}
+    adjust(results)
+    return results
+
+
+def adjust(results: Mapping[str, dict[str, Any]]) -> None:
+    """Give every metric of a family of comparisons its `p_holm`."""
     for name in next(iter(results.values()))["metrics"] if results else ():
         entries = [result["metrics"][name] for result in results.values()]
         for entry, adjusted in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
             entry["p_holm"] = adjusted
-    return results
 
 
 def difference_of(formula: Formula) -> Formula:
@@ -163,7 +168,8 @@ def needed_records(
     return math.ceil(n * (reach * standard_error / difference) ** 2)
 
 
-def _change(estimate: Estimate, n: int, alpha: float, tried: int) -> dict[str, Any]:
+def change_of(estimate: Estimate, n: int, alpha: float, tried: int) -> dict[str, Any]:
+    """A difference as metrics.json has it."""
     difference, low, high, standard_error = estimate
     needed = None
     if difference is not None and standard_error is not None:

@@ -8,7 +8,7 @@ from typing import Any
 LOWER_IS_BETTER = frozenset({"fpr", "fnr"})
 METRIC_NAMES = {
     "accuracy": "accuracy", "f1": "F1", "fpr": "FPR", "fnr": "FNR", "mcc": "MCC", "macro_f1": "macro-F1",
-    "exact_match": "exact match",
+    "exact_match": "exact match", "rouge_l": "ROUGE-L",
 }  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sftlib.config.rundir import Run
-from sftlib.metrics.paired import compare, compare_cells, flips
+from sftlib.metrics.paired import adjust, compare, flips
+from sftlib.metrics.paired_means import compare_means
 from sftlib.metrics.verdicts import verdict
 from sftlib.report.combine import Combined
 from sftlib.report.coverage import CellCoverage
@@ -20,6 +21,7 @@ from sftlib.report.vocabulary import NONE
 
 SAME_PROMPT = ("base", "prompt", "tokenizer", "test")  # parts in which a cell and its baseline must agree
 _SWAPPED = {
+    "a": "b", "b": "a", "a_higher": "b_higher", "b_higher": "a_higher",
     "a_right_b_wrong": "b_right_a_wrong", "b_right_a_wrong": "a_right_b_wrong",
     "parsed_in_a_only": "parsed_in_b_only", "parsed_in_b_only": "parsed_in_a_only",
 }  # fmt: skip
@@ -82,29 +84,32 @@ def compare_family(
     joints: Mapping[Pair, Joint], pairs: Sequence[Pair], scheme: Scheme, kind: str, tried: int
 ) -> list[dict[str, Any]]:
     """The comparisons of one family, their p-values adjusted together."""
-    used = {f"{place}": joints[pair].cells for place, pair in enumerate(pairs) if joints[pair].cells.sum()}
+    used = {f"{place}": joints[pair] for place, pair in enumerate(pairs) if joints[pair].cells.sum()}
     options: dict[str, Any] = {
-        "metrics": scheme.compared, "confidence": scheme.confidence,
-        "replicates": scheme.replicates, "seed": scheme.seed,
+        "confidence": scheme.confidence, "replicates": scheme.replicates, "seed": scheme.seed,
     }  # fmt: skip
-    if tried > max(1, ALL_PAIRS * (ALL_PAIRS - 1) // 2) and kind == "cells":
-        # The best was picked after looking: all the pairs it could have been count, not only those shown.
-        results = {name: compare(joint, tried=tried, **options) for name, joint in used.items()}
-    else:
-        results = compare_cells(used, **options)
+    # Where the best was picked after looking, all the pairs it could have been count, not only those shown.
+    is_picked = tried > max(1, ALL_PAIRS * (ALL_PAIRS - 1) // 2) and kind == "cells"
+    options["tried"] = tried if is_picked else len(used)
+    results = {}
+    for name, joint in used.items():
+        results[name] = compare(joint.cells, metrics=scheme.compared, **options)
+        means = {metric: compare_means(*values, **options) for metric, values in joint.values.items()}
+        results[name]["metrics"] |= means
+    if not is_picked:
+        adjust(results)
     return [_entry(result, pairs[int(name)], kind, scheme.headline) for name, result in results.items()]
 
 
 def _entry(result: dict[str, Any], pair: Pair, kind: str, headline: str) -> dict[str, Any]:
     first, second = pair
-    metrics = {
-        name: {**entry, "a": entry["b"], "b": entry["a"]} for name, entry in result["metrics"].items()
-    }  # second minus first is a minus b
+    metrics = {name: swapped(entry) for name, entry in result["metrics"].items()}  # second minus first is a minus b
+    told = [headline, *(["rouge_l"] if "rouge_l" in metrics else [])]  # of long answers hardly one matches exactly
     return {
         "a": second,
         "b": first,
         "kind": kind,
-        "verdict": verdict(result, headline, first, second),
+        "verdict": " ".join(verdict(result, metric, first, second) for metric in told),
         "n": result["n"],
         "confidence": result["confidence"],
         "tried": result["tried"],

@@ -16,7 +16,8 @@ from sftlib.report.arrow import numpy_of
 from sftlib.report.vocabulary import NONE, Codes, Vocabularies
 
 M = dict[str, Any]
-_FIELDS = ("exact", "normalised", "rouge", "words", "tokens", "empty", "unparsed")
+FIELDS = ("exact", "normalised", "rouge", "words", "tokens", "empty", "unparsed")
+EXACT, ROUGE, UNPARSED = (FIELDS.index(name) for name in ("exact", "rouge", "unparsed"))
 
 
 class TextTally:
@@ -38,7 +39,7 @@ class TextTally:
         tokens = batch.column("new_tokens").to_pylist() if "new_tokens" in batch.schema.names else [None] * len(golds)
         lines = [_line(*entry) for entry in zip(golds, answers, tokens, strict=True)]
         self.reasons.update(reason for reason in reasons if reason not in (None, NONE))
-        self._values.append(np.array(lines, float).reshape(-1, len(_FIELDS)))
+        self._values.append(np.array(lines, float).reshape(-1, len(FIELDS)))
         self._rows.append(numpy_of(batch.column("row")))
         self._strata.append(np.stack([codes.source, codes.original]))
         for column, parts in self._members.items():
@@ -49,7 +50,7 @@ class TextTally:
         self.rows += len(codes)
 
     def overall(self, confidence: float) -> M:
-        return _measure(self._table(), confidence)
+        return measure_texts(self._table(), confidence)
 
     def members(self, column: str) -> tuple[Array, Array]:
         """(position among all rows, code of the group) of every membership."""
@@ -66,17 +67,17 @@ class TextTally:
         strata = np.concatenate(self._strata or [np.empty((2, 0), int)], axis=1)
         return self._by_code(words.names, np.arange(strata.shape[1]), strata[place], confidence)
 
-    def exact_by_row(self) -> tuple[Array, Array]:
-        """(rows of the test set, whether each is matched exactly), for paired comparison."""
-        return np.concatenate(self._rows or [np.empty(0, int)]), self._table()[:, 0] > 0
+    def by_row(self) -> tuple[Array, Array]:
+        """(row of the test set, FIELDS) of every answer, for paired comparison."""
+        return np.concatenate(self._rows or [np.empty(0, int)]), self._table()
 
     def _by_code(self, names: list[str], rows: Array, values: Array, confidence: float) -> dict[str, M]:
         table = self._table()
         order = sorted(range(len(names)), key=lambda code: (names[code] == NONE, names[code]))
-        return {names[code]: _measure(table[rows[values == code]], confidence) for code in order}
+        return {names[code]: measure_texts(table[rows[values == code]], confidence) for code in order}
 
     def _table(self) -> Array:
-        return np.concatenate(self._values or [np.empty((0, len(_FIELDS)))])
+        return np.concatenate(self._values or [np.empty((0, len(FIELDS)))])
 
 
 def _line(gold: str | None, answer: str | None, tokens: int | None) -> tuple[float, ...]:
@@ -93,7 +94,8 @@ def _line(gold: str | None, answer: str | None, tokens: int | None) -> tuple[flo
     )
 
 
-def _measure(table: Array, confidence: float) -> M:
+def measure_texts(table: Array, confidence: float) -> M:
+    """M of answers, a row of FIELDS each."""
     exact, normalised, rouge, num_words, tokens, empty, unparsed = table.T
     n = len(table)
     interval = wilson(int(exact.sum()), n, confidence)

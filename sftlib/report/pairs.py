@@ -36,6 +36,8 @@ class Joint:
     groups: dict[str, dict[str, Array]] = field(default_factory=dict)
     only_first_right: list[tuple[int, int]] = field(default_factory=list)  # (shard, row in the shard)
     only_second_right: list[tuple[int, int]] = field(default_factory=list)
+    # Of an open-ended task: metric -> its value for each record, of the first and of the second.
+    values: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
 
 def baseline_of(run: Run) -> dict[str, str]:

@@ -8,6 +8,7 @@ from sftlib.artifacts.progress import clock
 from sftlib.report.text_tables import WIDTH, chance, number, ranged, table, wrapped
 
 MOST_FINDINGS = 20
+MOST_SENTENCES = 10  # of each kind
 MOST_GROUPS = 20
 MOST_FLIPS = 60
 _TITLES = {
@@ -38,7 +39,7 @@ def _head(metrics: dict[str, Any]) -> str:
     title = f"{run['name']} ({run['directory']})"
     lines = [title + stamp.rjust(max(len(stamp) + 1, WIDTH - len(title)))]
     lines += [wrapped(run["description"])] if run["description"] else []
-    lines += ["", *(wrapped(f"* {entry['sentence']}") for entry in metrics["verdicts"])]
+    lines += ["", *(wrapped(f"* {sentence}") for sentence in _sentences(metrics["verdicts"]))]
     share = coverage["unparsed_share"]
     facts = [
         f"{coverage['records']:,} test records",
@@ -55,6 +56,18 @@ def _head(metrics: dict[str, Any]) -> str:
         else "",
     ]
     return "\n".join([*lines, "", wrapped(", ".join(filter(None, facts)))])
+
+
+def _sentences(verdicts: list[dict[str, Any]]) -> list[str]:
+    """What was found, then the cautions; of a large sweep as many as anyone reads."""
+    answers = [entry["sentence"] for entry in verdicts if entry["kind"] in ("best", "baseline", "pair")]
+    cautions = [entry["sentence"] for entry in verdicts if entry["kind"] not in ("best", "baseline", "pair")]
+    more = [
+        f"and {len(kept) - MOST_SENTENCES} more, in metrics.json" if len(kept) > MOST_SENTENCES else ""
+        for kept in (answers, cautions)
+    ]
+    found = [*answers[:MOST_SENTENCES], more[0], *cautions[:MOST_SENTENCES], more[1]]
+    return [sentence for sentence in found if sentence]
 
 
 def _findings(metrics: dict[str, Any]) -> str:
@@ -189,15 +202,20 @@ def _flip_counts(flips: dict[str, Any]) -> list[str]:
 
 def _examples(metrics: dict[str, Any]) -> str:
     """A few records of a comparison that was asked for. Their texts stay in the file: they may hurt."""
+    is_text = metrics["run"]["task"] == "generation"
     rows = [
-        [entry[way[0]], example["sample_id"], str(example["gold"]), str(example["a"] or "-"), str(example["b"] or "-")]
+        [
+            entry[way[0]],
+            example["sample_id"],
+            *([] if is_text else [str(example[key] or "-") for key in ("gold", "a", "b")]),
+        ]
         for entry in metrics["comparisons"]
         if entry["kind"] == "pair"
         for way in ("a_right_b_wrong", "b_right_a_wrong")
         for example in entry["examples"][way]
     ]
-    header = ["only right", "sample", "true label", "a said", "b said"]
-    return "EXAMPLES\n" + table(header, rows[:MOST_FINDINGS], texts=5) if rows else ""
+    header = ["better", "sample"] if is_text else ["only right", "sample", "true label", "a said", "b said"]
+    return "EXAMPLES\n" + table(header, rows[:MOST_FINDINGS], texts=len(header)) if rows else ""
 
 
 def _time(seconds: float | None) -> str:

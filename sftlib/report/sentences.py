@@ -39,9 +39,10 @@ def verdicts(
 def _tone(entry: dict[str, Any], headline: str, beaten: list[str]) -> str:
     """Whether the verdict is good news: the headline metrics all rise when things get better. To be better than a
     baseline and no better than a constant answer is none."""
-    if headline not in entry["metrics"] or not is_significant(entry, headline):
+    seen = [key for key in (headline, "rouge_l") if key in entry["metrics"] and is_significant(entry, key)]
+    if not seen:
         return "neutral"
-    if entry["metrics"][headline]["difference"] < 0:
+    if entry["metrics"][seen[0]]["difference"] < 0:
         return "bad"
     return "neutral" if entry["a"] in beaten else "good"
 
@@ -151,10 +152,17 @@ def _gap(name: str, cell: dict[str, Any], column: str, rate: str, p: float) -> d
         f"For {name} the {_RATES[rate]} differs between groups of {column}: {known[worst]:.3f} for {worst}, "
         f"{known[best]:.3f} for {best} (chi-square {_chance(p)})."
     )
-    even = (cell["disparities"][column]["standardised"] or {}).get(rate)
-    if even and even["standardised_gap"] is not None and even["crude_gap"] is not None:
-        sentence += (
-            f" With the same mix of sources and labels in every group the gap is {even['standardised_gap']:.3f} "
-            f"instead of {even['crude_gap']:.3f}."
-        )
-    return {"kind": "bias", "cell": name, "sentence": sentence}
+    return {"kind": "bias", "cell": name, "sentence": sentence + _standardised(cell, column, rate, worst, best)}
+
+
+def _standardised(cell: dict[str, Any], column: str, rate: str, worst: str, best: str) -> str:
+    """The same two groups with an equal mix of records. Not the largest gap of all groups: of many it is that of the two
+    with the fewest records."""
+    even = ((cell["disparities"][column]["standardised"] or {}).get(rate) or {}).get("groups", {})
+    high, low = ((even.get(group) or {}).get("standardised") for group in (worst, best))
+    if high is None or low is None:
+        return ""
+    crude = cell["groups"][column][worst][rate] - cell["groups"][column][best][rate]
+    return (
+        f" With the same mix of sources and labels in both the difference is {high - low:.3f} instead of {crude:.3f}."
+    )

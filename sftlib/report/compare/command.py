@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftlib.errors import IncompleteError, InputError
+from sftlib.errors import IncompleteError
 from sftlib.report.foreign.command import add_columns, add_judgement, report_settings
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sftlib.report.compare.figures import comparison_figures
     from sftlib.report.compare.pairing import pair_up
     from sftlib.report.compare.sides import cells_of, find_target
+    from sftlib.report.json_text import figures_text
     from sftlib.report.plaintext import report_text
 
     first = find_target(arguments.a)
@@ -55,9 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     figures = comparison_figures(pairs, scheme, (arguments.a, arguments.b), findings)
     if arguments.out:
         _write(arguments.out, figures, vars(arguments))
-    text = (
-        json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) if arguments.json else report_text(figures)
-    )
+    text = figures_text(figures) if arguments.json else report_text(figures)
     print(text)
     if not figures["complete"]:
         raise IncompleteError("\n".join(finding["sentence"] for finding in figures["coverage"]["findings"]))
@@ -73,8 +71,6 @@ def _read(
 
     settings, names = report_settings(arguments), _names(targets, cells)
     scheme = next((Scheme.of(t.run.config.model_copy(update={"report": settings})) for t in targets if t.run), None)
-    if scheme and not scheme.has_labels:
-        raise InputError("an open-ended task has no labels to compare: see `comparisons` in the run's metrics.json")
     sides = []
     for place, (target, cell, name) in enumerate(zip(targets, cells, names, strict=True)):
         if target.run:
@@ -96,7 +92,7 @@ def _request(arguments: argparse.Namespace, settings: Any, scheme: Scheme | None
         arguments.label, arguments.prediction, arguments.id, tuple(dict.fromkeys(arguments.group)), arguments.score,
         arguments.raw, arguments.reason, arguments.source, arguments.original_label, arguments.positive,
         tuple(arguments.labels), read_aliases(arguments.alias) if arguments.alias else {}, arguments.separator,
-        arguments.json_key, report=settings,
+        arguments.json_key, report=settings, is_open_ended=arguments.open_ended or (scheme is not None and not scheme.has_labels),
     )  # fmt: skip
     if place and arguments.prediction_b:
         request = replace(request, prediction=arguments.prediction_b)
@@ -121,12 +117,13 @@ def _names(targets: tuple[Target, Target], cells: tuple[str, str]) -> tuple[str,
 
 
 def _write(folder: Path, figures: dict[str, Any], asked: dict[str, Any]) -> None:
-    from sftlib.artifacts.atomic import write_json, write_text
+    from sftlib.artifacts.atomic import write_text
     from sftlib.report.attachments import Attachments
+    from sftlib.report.json_text import write_figures
     from sftlib.report.page.document import page_html
     from sftlib.report.plaintext import report_text
 
     shown = {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
     write_text(folder / "comparison.txt", report_text(figures))
     write_text(folder / "comparison.html", page_html(figures, Attachments({"A": asked["a"], "B": asked["b"]}, shown)))
-    write_json(folder / "comparison.json", figures)
+    write_figures(folder / "comparison.json", figures)

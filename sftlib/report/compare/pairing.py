@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,12 @@ import pyarrow.compute as pc
 from sftlib.errors import DataError
 from sftlib.metrics.formulas import Array
 from sftlib.report.answer_store import ShardAnswers
-from sftlib.report.arrow import numpy_of
+from sftlib.report.arrow import array_of, numpy_of
 from sftlib.report.compare.sides import Side
+from sftlib.report.open_ended import TextTally
 from sftlib.report.reading import encode
 from sftlib.report.scheme import Scheme
+from sftlib.report.text_pairs import is_wrong
 from sftlib.report.vocabulary import Codes, Membership, Vocabularies, Vocabulary
 
 
@@ -27,6 +30,9 @@ class Paired:
     ids: pa.Array
     rows: tuple[Array, Array]  # where each record stands in the one and the other side
     only: tuple[int, int]  # records that one side alone has
+    texts: tuple[Array, Array] | None = (
+        None  # of an open-ended task: FIELDS of each answer, of the one and the other side
+    )
 
 
 def pair_up(first: Side, second: Side, scheme: Scheme) -> Paired:
@@ -44,19 +50,50 @@ def pair_up(first: Side, second: Side, scheme: Scheme) -> Paired:
     coded = [
         [encode(batch, own) for batch in side.batches] for side, own in zip((first, second), words, strict=True)
     ]  # fmt: skip
+    groups, words_of_groups = _groups(coded, words, rows)
+    only = len(ids[0]) - len(mine), len(ids[1]) - len(mine)
+    kept = ids[0].take(array_of(mine))
+    if not scheme.has_labels:
+        answers, texts = _texts((first, second), coded, words, rows, kept)
+        return Paired(ShardAnswers(*answers, groups), words_of_groups, kept, rows, only, texts)
     gold, other = (_joined(parts, "gold")[at] for parts, at in zip(coded, rows, strict=True))
-    _check_gold(gold, other, ids[0], mine, scheme, first, second)
+    names = np.array([*scheme.labels, "(unknown)"], object)
+    _check_gold(gold != other, kept, (first, second), lambda row: (names[gold[row]], names[other[row]]))
     outcomes = {
         side.name: _joined(parts, "outcome")[at] for side, parts, at in zip((first, second), coded, rows, strict=True)
     }
-    groups, words_of_groups = _groups(coded, words, rows)
-    only = len(ids[0]) - len(mine), len(ids[1]) - len(mine)
-    return Paired(ShardAnswers(gold, outcomes, groups), words_of_groups, ids[0].take(pa.array(mine)), rows, only)
+    return Paired(ShardAnswers(gold, outcomes, groups), words_of_groups, kept, rows, only)
+
+
+def _texts(
+    sides: tuple[Side, Side],
+    coded: list[list[Codes]],
+    words: list[Vocabularies],
+    rows: tuple[Array, Array],
+    ids: pa.Array,
+) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, Array]]:
+    """((true label, outcomes), texts): one class, what the reference says; an outcome is 0, right, or 1."""
+    golds = [column_of(side, "gold").take(array_of(at)) for side, at in zip(sides, rows, strict=True)]
+    differing = numpy_of(pc.not_equal(pc.fill_null(golds[0], ""), pc.fill_null(golds[1], "")).cast(pa.uint8())) > 0
+    _check_gold(differing, ids, sides, lambda row: (golds[0][row].as_py(), golds[1][row].as_py()))
+    measured = []
+    for side, parts, own, at in zip(sides, coded, words, rows, strict=True):
+        tally = TextTally(own)
+        for part, batch in zip(parts, side.batches, strict=True):
+            tally.add(part, batch)
+        measured.append(tally.by_row()[1][at])
+    outcomes = {side.name: is_wrong(answers) for side, answers in zip(sides, measured, strict=True)}
+    return (np.zeros(len(ids), np.int64), outcomes), (measured[0], measured[1])
+
+
+def column_of(side: Side, name: str) -> pa.Array:
+    """A text column of all batches."""
+    whole = pa.chunked_array([batch.column(name).cast(pa.string()) for batch in side.batches]).combine_chunks()
+    return whole if isinstance(whole, pa.Array) else whole.chunk(0)
 
 
 def _ids(side: Side) -> pa.Array:
-    whole = pa.chunked_array([batch.column("sample_id") for batch in side.batches]).combine_chunks()
-    ids = whole if isinstance(whole, pa.Array) else whole.chunk(0)
+    ids = column_of(side, "sample_id")
     if pc.count_distinct(ids, mode="all").as_py() != len(ids):
         raise DataError(f"{side.name}: sample ids repeat: records cannot be paired")
     return ids
@@ -67,17 +104,17 @@ def _joined(parts: list[Codes], name: str) -> Array:
 
 
 def _check_gold(
-    gold: Array, other: Array, ids: pa.Array, mine: Array, scheme: Scheme, first: Side, second: Side
+    is_other: Array, ids: pa.Array, sides: tuple[Side, Side], golds_at: Callable[[int], tuple[str | None, str | None]]
 ) -> None:
-    differing = np.flatnonzero(gold != other)
+    """Sides that disagree on what is true are not about the same data."""
+    differing = np.flatnonzero(is_other)
     if not len(differing):
         return
-    names = [*scheme.labels, "(unknown)"]
-    one = int(differing[0])
+    row = int(differing[0])
+    one, other = golds_at(row)
     raise DataError(
-        f"{first.name} and {second.name} do not agree on the true label of {len(differing):,} of {len(gold):,} records "
-        f"(first: {ids[int(mine[one])].as_py()!r}, {names[gold[one]]!r} and {names[other[one]]!r}): "
-        "they were not made with the same data"
+        f"{sides[0].name} and {sides[1].name} do not agree on the true label of {len(differing):,} of {len(ids):,} records "
+        f"(first: {ids[row].as_py()!r}, {one!r} and {other!r}): they were not made with the same data"
     )
 
 

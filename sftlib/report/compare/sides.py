@@ -108,20 +108,16 @@ def _single(target: Target) -> str:
 
 def read_cell(run: Run, cell: str, name: str) -> Side:
     """A cell's usable shards; what is wrong with the others is in the findings."""
-    from sftlib.report.contents import ShardFaultError, check_content, load_shard
-    from sftlib.report.reading import read_batches
+    from sftlib.report.contents import ShardFaultError, load_shard, shard_batches
 
     coverage: CellCoverage = check_coverage(run)[cell]
     batches: list[pa.RecordBatch] = []
     for index in sorted(coverage.shards):
         path, manifest = run.paths.cell(cell).shard(index, run.num_shards), coverage.shards[index]
         try:
-            content = load_shard(path, manifest)
-            check_content(content, manifest)
+            batches += shard_batches(load_shard(path, manifest), manifest)
         except ShardFaultError as fault:
             coverage.refuse(run, index, fault.kind, fault.reason)
-            continue
-        batches += read_batches(content)
     if not batches:
         raise DataError(f"{run.paths.root}: cell {cell} has no usable shard: sft rerun {run.paths.root}")
     return Side(name, batches, [finding for finding in coverage.findings if finding.is_fault])
@@ -130,7 +126,9 @@ def read_cell(run: Run, cell: str, name: str) -> Side:
 def read_table(path: Path, request: Request, name: str) -> tuple[Side, Scheme]:
     """A table of predictions in the form of shards, ids checked."""
     from sftlib.report.ahead import ahead, open_pool
-    from sftlib.report.foreign.judging import check_unique, open_table, part_calls
+    from sftlib.report.foreign.ids import check_unique
+    from sftlib.report.foreign.parts import part_calls
+    from sftlib.report.foreign.survey import open_table
 
     if request.id is None:
         raise InputError(f"{path}: records are paired by their id: name its column with --id")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +61,7 @@ def add_columns(parser: argparse.ArgumentParser, *, is_label_needed: bool) -> No
     add("--labels", metavar="V", nargs="+", default=[], help="the labels; default: those of the label column")
     add("--alias", type=Path, metavar="FILE", help="JSON or YAML {label: [spellings]} that also count as the label")
     add("--json-key", metavar="KEY", default="classification", help="key of the label in a JSON answer (--raw)")
+    add("--open-ended", action="store_true", help="answers are texts: exact match and ROUGE-L against those of --label")
     add("--separator", metavar="S", help="what stands between the groups of one record in a text column")
 
 
@@ -78,11 +78,14 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from sftlib.paths import ReportPaths
+    from sftlib.report.allocation import keep_freed_memory
     from sftlib.report.foreign.figures import foreign_figures
     from sftlib.report.foreign.judging import judge
+    from sftlib.report.json_text import figures_text
     from sftlib.report.merge import write_report
     from sftlib.report.plaintext import report_text
 
+    keep_freed_memory()
     files, request = request_of(arguments)
     paths = ReportPaths(arguments.out) if arguments.out else None
     if paths and paths.root.exists() and not paths.root.is_dir():
@@ -92,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     if paths:
         write_report(paths, metrics, request.report, attached)
     if arguments.json:
-        print(json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False))
+        print(figures_text(metrics))
     else:
         print(report_text(metrics))
         if paths:
@@ -109,7 +112,8 @@ def request_of(arguments: argparse.Namespace) -> tuple[list[Path], Any]:
     return files, Request(
         arguments.label, arguments.prediction, arguments.id, tuple(groups), arguments.score, arguments.raw,
         arguments.reason, arguments.source, arguments.original_label, arguments.positive, tuple(arguments.labels),
-        aliases, arguments.separator, arguments.json_key, arguments.threshold, arguments.validation, arguments.objective, report_settings(arguments),
+        aliases, arguments.separator, arguments.json_key, arguments.threshold, arguments.validation, arguments.objective,
+        report_settings(arguments), arguments.open_ended,
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def _about(judged: Judged, request: Request, digests: dict[str, str], fingerprin
     test = {"path": _named(judged.sources), "count": judged.rows, "sha256": sha256_value(list(digests.values()))}
     return {
         "kind": "table", "name": judged.name, "directory": _named(judged.sources), "description": "", "fingerprint": fingerprint,
-        "created": None, "sftlib": sftlib.__version__, "task": "classification", "labels": list(scheme.labels),
+        "created": None, "sftlib": sftlib.__version__, "task": judged.config.task.type, "labels": list(scheme.labels),
         "positive": scheme.positive, "method": "parsed again" if request.raw else "as predicted", "test": test,
         **{name: getattr(report, name) for name in ("confidence", "bootstrap", "seed", "small_group")},
     }  # fmt: skip

@@ -5,13 +5,19 @@ text. Ten million ids cost 80 MB this way; as texts in a hash table they cost a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
+from sftlib.errors import DataError
 from sftlib.metrics.formulas import Array
+from sftlib.report.foreign.columns import text_column
+from sftlib.report.foreign.sources import Source
 
 _SEED, _FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xFF51AFD7ED558CCD)
 WORD = 8
+NAMED_IDS = 3  # of those that repeat
 
 
 def id_hashes(column: pa.StringArray) -> Array:
@@ -53,3 +59,28 @@ def repeated_hashes(hashes: Array) -> Array:
     """The hashes that occur more than once; sorts `hashes` in place."""
     hashes.sort()
     return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def check_unique(sources: Sequence[Source], column: str, hashes: Array) -> None:
+    """An id names one record; those that do not are named with their places."""
+    suspects = repeated_hashes(hashes)
+    if not len(suspects):
+        return
+    places: dict[str, list[str]] = {}
+    for source in sources:
+        first = 1
+        for rows, load in source.parts([column]):
+            ids = text_column(load().combine_chunks().column(0).combine_chunks())
+            ids = ids if isinstance(ids, pa.Array) else ids.chunk(0)
+            for row in np.flatnonzero(np.isin(id_hashes(ids), suspects)):
+                places.setdefault(ids[int(row)].as_py(), []).append(f"{source.path} record {first + row}")
+            first += rows
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    if twice:
+        named = "; ".join(
+            f"{name!r} at {', '.join(found[:NAMED_IDS])}" for name, found in list(twice.items())[:NAMED_IDS]
+        )
+        raise DataError(
+            f"column {column!r}: {len(twice):,} ids stand at more than one record ({named}): "
+            "an id names one record; name another --id, or remove what is there twice"
+        )

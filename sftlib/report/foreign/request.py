@@ -42,6 +42,7 @@ class Request:
     validation: Path | None = None  # a table like the others, on which a threshold is fitted
     objective: str = "f1"
     report: ReportSection = field(default_factory=ReportSection)
+    is_open_ended: bool = False  # labels are reference texts, predictions answers
 
     @property
     def named(self) -> dict[str, str]:
@@ -55,11 +56,16 @@ class Request:
 
 def make_config(request: Request, labels: Sequence[str], positive: str | None) -> SFTConfig:
     """The settings that a run with these labels, groups and report settings would have."""
+    data = {
+        "group_columns": list(request.groups), "source_column": request.source,
+        "original_label_column": request.original_label,
+    }  # fmt: skip
+    if request.is_open_ended:
+        return SFTConfig.model_validate(
+            {"data": data, "task": {"type": "generation"}, "report": request.report.model_dump()}
+        )
     return SFTConfig.model_validate({
-        "data": {
-            "group_columns": list(request.groups), "source_column": request.source,
-            "original_label_column": request.original_label,
-        },
+        "data": data,
         "task": {
             "type": "classification", "labels": list(labels), "positive": positive, "target": "label",
             "json_key": request.json_key, "aliases": {k: v for k, v in request.aliases.items() if k in labels},

@@ -76,7 +76,11 @@ class Source:
 
 def open_sources(paths: Sequence[Path]) -> list[Source]:
     """Every file that the paths name, folders opened; raises DataError where one is none that we read."""
-    return [Source(file, tuple(_columns(file))) for path in paths for file in files_of(path)]
+    files = [file for path in paths for file in files_of(path)]
+    shards = {
+        file.with_suffix(".json") for file in files if file.suffix == ".parquet"
+    }  # each has its manifest beside it
+    return [Source(file, tuple(_columns(file))) for file in files if file not in shards or file in paths]
 
 
 def kind_of(path: Path) -> str:

@@ -69,8 +69,19 @@ def _flips(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
     ]  # fmt: skip
     mcnemar = numbers.show("comparisons", place, "mcnemar", "exact_p", form=chance)
     flipped = table(heads, rows, "Records that changed sides")
-    note = f"<p class='note'>McNemar, exact: p {mcnemar}</p>"
+    note = f"<p class='note'>McNemar, exact: p {mcnemar}{_higher(numbers, place, entry)}</p>"
     return _group_changes(numbers, place, entry) + flipped + note + _examples(numbers, place, entry)
+
+
+def _higher(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
+    """Of open-ended answers: on how many records either side is closer to the reference, match or not."""
+    if "rouge_l" not in entry["metrics"]:
+        return ""
+    at = ("comparisons", place, "metrics", "rouge_l")
+    a, b, tied = (numbers.show(*at, key, form=whole) for key in ("a_higher", "b_higher", "tied"))
+    return (
+        f". ROUGE-L is higher for {escape(entry['a'])} on {a} records, for {escape(entry['b'])} on {b}, equal on {tied}"
+    )
 
 
 def _group(entry: dict[str, Any], column: str, group: str) -> str:
@@ -94,17 +105,23 @@ def _examples(numbers: Numbers, place: int, entry: dict[str, Any]) -> str:
             rows.append([cell_name(numbers, name), sample, groups, _said(numbers, *path, "gold"), *said])
     if not rows:
         return ""
+    is_text = numbers.metrics["run"]["task"] == "generation"
+    who, true, caption = ("Only right", "True label", "Records that one side alone got right")
+    if is_text:
+        who, true, caption = ("Better", "Reference", "Records that one side answered better: a match, then ROUGE-L")
     heads = [
-        Head("Only right", is_text=True), Head("Sample", is_text=True), Head("Groups", is_text=True),
-        Head("True label", is_text=True), Head(entry["a"], is_text=True), Head(entry["b"], is_text=True),
+        Head(who, is_text=True), Head("Sample", is_text=True), Head("Groups", is_text=True),
+        Head(true, is_text=True), Head(entry["a"], is_text=True), Head(entry["b"], is_text=True),
     ]  # fmt: skip
-    return folded("A few of them", table(heads, rows, "Records that one side alone got right"))
+    return folded("A few of them", table(heads, rows, caption))
 
 
 def _said(numbers: Numbers, *path: Step) -> str:
     """A label, or that there was none; below it the model's own words, hidden."""
     *place, side = path
     label = numbers.get(*path)
+    if label is not None and numbers.metrics["run"]["task"] == "generation":
+        return masked(label[:LONGEST_TEXT])
     shown = numbers.show(*path, form=plain) if label is not None else "<i>unparsed</i>"
     raw = numbers.get(*place, f"{side}_raw")
     return shown + (f"<br>{masked(raw[:LONGEST_TEXT])}" if raw and raw != label else "")

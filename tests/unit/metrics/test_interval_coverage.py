@@ -43,6 +43,31 @@ def test_wilson(hits, n):
     assert near_95(((low <= truth) & (truth <= high)).mean())
 
 
+def test_a_poor_interval_is_caught():
+    """Wald's interval, and each of ours at 92.5%: the criterion must refuse them, or it would show nothing."""
+    rng = np.random.default_rng(0)
+    hits, n = 7, 86
+    truth = plausible_rates(hits, n, rng)
+    seen = rng.binomial(n, truth) / n
+    reach = 1.96 * np.sqrt(seen * (1 - seen) / n)
+    assert not near_95(((seen - reach <= truth) & (truth <= seen + reach)).mean())
+    low, high = wilson_bounds(seen * n, np.full(NUM_DATA_SETS, n), 0.925)
+    assert not near_95(((low <= truth) & (truth <= high)).mean())
+    drawn = zip(
+        rng.binomial(323, 0.43, NUM_DATA_SETS).tolist(), rng.binomial(144, 0.236, NUM_DATA_SETS).tolist(), strict=True
+    )
+    gaps = [newcombe(x, 323, y, 144, 0.925) for x, y in drawn]
+    assert not near_95(np.mean([gap.low <= 0.43 - 0.236 <= gap.high for gap in gaps]))
+    formulas, table = formulas_of("f1"), np.array(TABLES["overall with unparsed"])
+    found = coverage(
+        partial(bootstrap_intervals, formulas=formulas, confidence=0.925),
+        lambda shares: {metric: formula(shares) for metric, formula in formulas.items()},
+        [(table, int(table.sum()))],
+        num_data_sets=NUM_DATA_SETS // 2,
+    )
+    assert not near_95(found["f1"])
+
+
 @pytest.mark.parametrize(("hits", "n", "exact"), [(7, 86, 0.9290), (34, 144, 0.9384), (139, 323, 0.9509)])
 def test_wilson_at_the_very_rates_of_the_record(hits, n, exact):
     possible, truth = np.arange(n + 1), hits / n

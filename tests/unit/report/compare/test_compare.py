@@ -13,7 +13,15 @@ from sftlib.report.merge import merge_run
 from tests.unit.report.browser import browser, chromium
 from tests.unit.report.foreign.test_evaluate import COLUMNS, Row, write_csv
 from tests.unit.report.reading_pages import at, read_page, says
-from tests.unit.report.synthetic import make_run, make_world, plan_run, pretend_shard, pretend_training
+from tests.unit.report.synthetic import (
+    Record,
+    World,
+    make_run,
+    make_world,
+    plan_run,
+    pretend_shard,
+    pretend_training,
+)
 
 QUICK = ("--bootstrap", "500")
 
@@ -32,6 +40,15 @@ def compare(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert sft(*arguments) == 2
     return capsys.readouterr().err
+
+
+def check_numbers(html: str, figures: dict[str, Any]) -> None:
+    """Every number of the page is the file's."""
+    page = read_page(html)
+    assert len(page.marked) > 100
+    for marked in page.marked:
+        assert at(figures, marked.key) == marked.value
+        assert marked.tag in ("circle", "polyline") or says(marked.text, marked.value), marked.key
 
 
 def write_table(folder: Path, both: int, only_a: int, only_b: int, neither: int) -> tuple[str, str]:
@@ -183,11 +200,7 @@ def test_the_page_shows_the_numbers_of_the_file(tmp_path: Path, capsys: pytest.C
     a, b = write_table(tmp_path, 60, 9, 12, 5)
     assert sft(a, b, *COLUMNS, *QUICK, "--out", str(tmp_path / "out")) == 0
     figures = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    page = read_page((tmp_path / "out" / "comparison.html").read_text())
-    assert len(page.marked) > 100
-    for marked in page.marked:
-        assert at(figures, marked.key) == marked.value
-        assert marked.tag in ("circle", "polyline") or says(marked.text, marked.value), marked.key
+    check_numbers((tmp_path / "out" / "comparison.html").read_text(), figures)
 
 
 @pytest.mark.slow
@@ -203,3 +216,71 @@ def test_the_page_opens_without_complaint(tmp_path: Path, capsys: pytest.Capture
             window.open(tmp_path / "out" / "comparison.html", width, "light")
             assert window.complaints() == [] and len(window.requests()) == 1
             assert window.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def text_world(count: int = 40) -> World:
+    """Two cells whose answers match the reference, resemble it, or miss it; r8 is better on most."""
+    records = [Record(f"t{i}", f"the answer is {i} and no other", ("north", "south")[i % 2]) for i in range(count)]
+    right = [(record.gold, None) for record in records]
+    near = [(f"the answer is {i + 1} and no other", None) for i in range(count)]
+    answers = {
+        "r4": [(None, None) if i % 10 == 9 else right[i] if i % 4 == 0 else near[i] for i in range(count)],
+        "r8": [near[i] if i % 8 == 0 else right[i] for i in range(count)],
+        "baseline": [("slur slur", None)] * count,
+    }
+    return World(records, answers, sections={
+        "task": {"type": "generation"},
+        "data": {"label_column": "text", "instruction_column": "text", "output_column": "gold", "input_column": None},
+    })  # fmt: skip
+
+
+def test_open_ended_answers_are_compared_by_match_and_rouge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = text_world()
+    run, out = make_run(tmp_path, world, 3), tmp_path / "out"
+    figures = compare(capsys, f"{run.paths.root}:r8", "r4", "--out", str(out))
+    (entry,) = figures["comparisons"]
+    match, rouge = entry["metrics"]["exact_match"], entry["metrics"]["rouge_l"]
+    assert (match["a"], match["b"]) == (35 / 40, 10 / 40)
+    assert (entry["flips"]["a_right_b_wrong"], entry["flips"]["b_right_a_wrong"]) == (30, 5)
+    assert (rouge["a_higher"], rouge["b_higher"], rouge["tied"]) == (30, 5, 5)
+    assert rouge["difference"] == pytest.approx(
+        figures["cells"]["r8"]["overall"]["rouge_l"] - figures["cells"]["r4"]["overall"]["rouge_l"]
+    )
+    assert rouge["low"] < rouge["difference"] < rouge["high"] and rouge["p"] < 0.01
+    assert "exact match" in entry["verdict"] and "ROUGE-L" in entry["verdict"] and "r8 is better" in entry["verdict"]
+    assert sum(group["n"] for group in entry["flips_by_group"]["group"].values()) == 40
+    assert entry["flips_by_group"]["group"]["north"]["metrics"]["rouge_l"]["difference"] is not None
+    assert figures["coverage"]["unparsed"] == 4 and figures["verdicts"][0]["tone"] == "good"
+    for way, better, worse in (("a_right_b_wrong", "a", "b"), ("b_right_a_wrong", "b", "a")):
+        assert all(one[better] == one["gold"] != one[worse] for one in entry["examples"][way])
+    page = (out / "comparison.html").read_text()
+    check_numbers(page, figures)
+    texts = [one[side] for way in entry["examples"].values() for one in way for side in ("gold", "a", "b")]
+    assert len(texts) == 30 and texts.count(None) == 4, "the answers that are missing are the clearest of all"
+    assert "ROUGE-L is higher for r8" in page and page.count('class="masked"') == 26
+
+
+def test_texts_are_not_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path, text_world(), 2)
+    assert sft(f"{run.paths.root}:r4", "baseline", *QUICK) == 0
+    told = capsys.readouterr().out
+    assert "slur" not in told and "ROUGE-L" in told and "EXAMPLES" in told
+
+
+def test_a_small_difference_of_texts_says_how_many_records_it_would_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = text_world()
+    world.answers["r8"] = [*world.answers["r4"][:-1], (world.records[-1].gold, None)]
+    run = make_run(tmp_path, world, 2)
+    (entry,) = compare(capsys, f"{run.paths.root}:r8", "r4")["comparisons"]
+    assert entry["verdict"].count("within noise") == 2 and entry["verdict"].count("records would be needed") == 2
+
+
+def test_references_that_differ_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = text_world()
+    first = make_run(tmp_path / "first", world, 2)
+    world.records[7].gold = "something else"
+    second = make_run(tmp_path / "second", world, 2)
+    said = refused(capsys, f"{first.paths.root}:r4", f"{second.paths.root}:r4")
+    assert "do not agree on the true label of 1 of 40 records" in said and "something else" in said

@@ -291,7 +291,39 @@ def test_ids_with_equal_hashes_are_told_apart(
     """Two ids may share a hash; that alone makes nothing repeat."""
     import numpy as np
 
-    from sftlib.report.foreign import judging
+    from sftlib.report.foreign import ids, parts
 
-    monkeypatch.setattr(judging, "id_hashes", lambda column: np.zeros(len(column), np.uint64))
+    for module in (ids, parts):
+        monkeypatch.setattr(module, "id_hashes", lambda column: np.zeros(len(column), np.uint64))
     assert only_cell(evaluate(capsys, write_csv(tmp_path / "p.csv", rows_of(*BOTH)), *COLUMNS))["overall"]["n"] == 4
+
+
+def test_open_ended_answers_are_judged_against_their_references(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [
+        ("A cat sat.", "A cat sat."),
+        ("A cat sat.", "a cat sat"),
+        ("A cat sat.", "one dog ran"),
+        ("A cat sat.", ""),
+    ]
+    path = write_csv(tmp_path / "a.csv", rows_of(*pairs))
+    overall = only_cell(evaluate(capsys, path, *COLUMNS, "--open-ended"))["overall"]
+    assert (overall["n"], overall["exact_match"], overall["normalised_match"], overall["rouge_l"]) == (
+        4,
+        0.25,
+        0.5,
+        0.5,
+    )
+    assert overall["unparsed"] == 1 and overall["exact_match_low"] < 0.25 < overall["exact_match_high"]
+    said = refused(capsys, path, *COLUMNS, "--open-ended", "--positive", "hate", "--threshold", "0.5")
+    assert "leave out --positive, --threshold" in said
+
+
+def test_a_folder_of_our_own_shards_is_read_without_their_manifests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path, make_world(30), 3)
+    folder = run.paths.cell("r8").predictions
+    columns = ("--label", "gold", "--prediction", "prediction", "--id", "sample_id")
+    assert list(folder.glob("*.json")) and only_cell(evaluate(capsys, str(folder), *columns))["overall"]["n"] == 30
