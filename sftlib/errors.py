@@ -98,16 +98,32 @@ def _complain(error: SftError) -> None:
         print(f"sft: rank {rank}: {error}", file=sys.stderr)
 
 
+# Which extra of sftlib brings a package; "" for what sftlib itself asks for.
+EXTRAS = {
+    "": ("pydantic", "yaml", "submitit"),
+    "evaluate": ("numpy", "pyarrow", "scipy"),
+    "train": ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tensorboard", "matplotlib", "gguf"),
+    "qlora": ("bitsandbytes",),
+} | {name: (name,) for name in ("deepspeed", "vllm", "wandb", "mlflow", "trackio", "unsloth")}
+
+
 def _report_missing_package(error: ModuleNotFoundError) -> int:
     """A login node has the submit side alone; a stage that is started there says what it needs."""
     package = (error.name or "").partition(".")[0]
     if package in ("sftlib", "jobs"):
         raise error
     print(
-        f"sft: this needs the package {package}, which is not installed here: pip install 'sftlib[train]'",
+        f"sft: this needs the package {package}, which is not installed here: pip install {_source_of(package)}",
         file=sys.stderr,
     )
     return FAILED
+
+
+def _source_of(package: str) -> str:
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    if extra is None:
+        return package
+    return f"'sftlib[{extra}]'" if extra else "sftlib"
 
 
 def _report_os_error(error: OSError) -> int:

@@ -37,5 +37,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> Experiment:
     """The experiment that the arguments name; raises ConfigError with everything that is wrong with it."""
+    return load_experiment(args.experiment, given_settings(args), args.cluster)
+
+
+def given_settings(args: argparse.Namespace) -> list[str]:
+    """The settings as they were typed, with `--subset` as the setting that it is short for."""
     subset = [f"data.test.subset={args.subset}"] if args.subset is not None else []
-    return load_experiment(args.experiment, [*args.settings, *subset], args.cluster)
+    return [*args.settings, *subset]

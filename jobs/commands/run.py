@@ -9,11 +9,10 @@ from typing import Any
 
 from jobs.audit import audit_run
 from jobs.chain import Chain, print_outcome, run_chain, screen_for
-from jobs.commands.options import add_experiment, add_json, load
+from jobs.commands.options import add_experiment, add_json, given_settings, load
 from jobs.proposal import check_placement, propose
 from jobs.staging import stage_bundled
 from sftlib.config.load import Experiment
-from sftlib.config.overrides import settings
 from sftlib.config.rundir import prepare_run
 from sftlib.errors import InputError
 
@@ -68,4 +67,4 @@ def _stage(args: argparse.Namespace, experiment: Experiment, root: Path) -> None
 def _receipt(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]:
     from sftlib.artifacts.receipt import submission_receipt
 
-    return submission_receipt(experiment.path, settings(args.experiment, args.settings))
+    return submission_receipt(experiment.path, given_settings(args))

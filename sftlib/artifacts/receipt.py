@@ -18,7 +18,7 @@ from sftlib.errors import IMAGE_VARIABLE, NODES_VARIABLE
 
 
 def submission_receipt(experiment: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """Taken once, where the run is submitted. `settings` were given beside the experiment file (--set)."""
+    """Taken once, where the run is submitted. `settings` were typed beside the experiment file (--set)."""
     return {
         "settings": list(settings),
         "sftlib": sftlib.__version__,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sftlib.config.overrides import read_setting
 from sftlib.config.problems import ConfigError, Problem, did_you_mean
-from sftlib.config.yamlfile import parse_value, read_document
+from sftlib.config.yamlfile import read_document
 from sftlib.paths import project_dir
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -97,7 +98,7 @@ def _parse_set(item: str) -> tuple[str, Any]:
         raise ConfigError(
             [Problem("", f"expected KEY=VALUE, such as train.learning_rate=1e-4, got {item!r}", place="--set")]
         )
-    return key.strip(), parse_value(text)
+    return key.strip(), read_setting(key, text)
 
 
 def _lay_named(layers: Layers, name: str, folder: str, kind: str, key: str, near: Path) -> None:

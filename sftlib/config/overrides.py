@@ -1,13 +1,17 @@
-"""`--set key=a,b` as a sweep: each such value becomes an axis of `sweep.grid`, beside those of the experiment file."""
+"""`--set` items: each value read as its key's type asks for, and `key=a,b` as a sweep, an axis of `sweep.grid` beside those
+of the experiment file."""
 
 from __future__ import annotations
 
 import json
+import types
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sftlib.config.problems import ConfigError
+from sftlib.config.problems import ConfigError, annotation_at
+from sftlib.config.tree import SFTConfig
 from sftlib.config.yamlfile import parse_value, read_document
 
 _GRID = "sweep.grid"
@@ -50,7 +54,33 @@ def _is_sweep(item: str) -> bool:
 
 def _axis(item: str) -> tuple[str, list[Any]]:
     key, _, text = item.partition("=")
-    return key.strip(), [parse_value(value) for value in split_values(text)]
+    return key.strip(), [read_setting(key, value) for value in split_values(text)]
+
+
+def read_setting(key: str, text: str) -> Any:
+    """The value of a `--set key=text`. Where only a text can stand it is what was typed: 20240101, 1e5, `{text} #1: why?`."""
+    annotation, written = annotation_at(key.strip().split("."), SFTConfig), text.strip()
+    if not _is_text(annotation):
+        return parse_value(text, as_text=_holds_texts(annotation))
+    value = parse_value(text)
+    if value is None and type(None) in typing.get_args(annotation):
+        return None
+    return value if written[:1] in tuple(_QUOTES) and isinstance(value, str) else written
+
+
+def _is_text(annotation: Any) -> bool:
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return set(typing.get_args(annotation) if is_union else (annotation,)) <= {str, type(None)}
+
+
+def _holds_texts(annotation: Any) -> bool:
+    """A text, or a list or mapping of texts."""
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return all(isinstance(part, str) for part in parts)
+    if parts:
+        return all(part is type(None) or _holds_texts(part) for part in parts)
+    return annotation is str
 
 
 def split_values(text: str) -> list[str]:

@@ -148,6 +148,20 @@ def section_at(location: list[str], root: type[BaseModel]) -> type[BaseModel] | 
     return section
 
 
+def annotation_at(location: list[str], root: type[BaseModel]) -> Any:
+    """The type of the value that the path of keys leads to; None where there is no such key. A mapping's keys are free."""
+    for depth in range(len(location) - 1, -1, -1):
+        section = section_at(location[:depth], root)
+        if section is None:
+            continue
+        fields = {field.alias or name: field for name, field in section.model_fields.items()}
+        found = fields[location[depth]].annotation if location[depth] in fields else None
+        for _ in location[depth + 1 :]:
+            found = typing.get_args(found)[1] if typing.get_origin(found) is dict else None
+        return found
+    return None
+
+
 def _section_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation

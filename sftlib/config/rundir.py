@@ -235,4 +235,4 @@ def open_target(target: Path, overrides: list[str], runs_dir: Path) -> Run:
     from sftlib.artifacts.receipt import submission_receipt
 
     experiment = load_experiment(target, overrides, "local")
-    return prepare_run(experiment, read_splits(experiment), runs_dir, submission_receipt(target))
+    return prepare_run(experiment, read_splits(experiment), runs_dir, submission_receipt(target, overrides))

@@ -29,6 +29,16 @@ _Loader.add_implicit_resolver(
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
+class _TextLoader(_Loader):
+    """Every scalar but null is the text that was written."""
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] == "tag:yaml.org,2002:null"]
+    for first, pairs in _Loader.yaml_implicit_resolvers.items()
+}
+
+
 @dataclass
 class Document:
     """What a file says, and where it says it."""
@@ -94,10 +104,10 @@ def _walk(node: yaml.MappingNode, prefix: str, lines: dict[str, int], path: Path
     return problems
 
 
-def parse_value(text: str) -> Any:
-    """A value from the command line, read as YAML reads it."""
+def parse_value(text: str, *, as_text: bool = False) -> Any:
+    """A value from the command line, read as YAML reads it; `as_text`: digits and dates in it are texts."""
     try:
-        loader = _Loader(text)
+        loader = (_TextLoader if as_text else _Loader)(text)
         node = loader.get_single_node()
         return None if node is None else loader.construct_document(node)
     except yaml.YAMLError:

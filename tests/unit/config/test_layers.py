@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sftlib.config.layers import names_in, reveal
+from sftlib.config.layers import collect, names_in, reveal
 from sftlib.config.load import load_experiment
 from sftlib.config.problems import ConfigError
 from sftlib.config.tree import SFTConfig
@@ -122,6 +122,41 @@ def test_numbers_and_words_are_read_as_written(tmp_path: Path) -> None:
     ).config
     assert config.train.learning_rate == 1e-4
     assert config.task.labels == ["no", "hate"]
+
+
+@pytest.mark.parametrize(
+    ("item", "value"),
+    [
+        (f"container.sha256={'1' * 64}", "1" * 64),
+        ("prompt.date=2026-01-02", "2026-01-02"),
+        ("model.revision=1e5", "1e5"),
+        ("model.revision=null", None),
+        ("prompt.user={text}: why? #1", "{text}: why? #1"),
+        ("prompt.user='{text}: quoted'", "{text}: quoted"),
+        ("train.run_name=", None),
+        ("description=", ""),
+        ("data.id_column=007", "007"),
+        ("task.labels=[1, 2024-01-01]", ["1", "2024-01-01"]),
+        ("cluster.environment.LEVEL=1", {"LEVEL": "1"}),
+        ("lora.target_modules=[q_proj, v_proj]", ["q_proj", "v_proj"]),
+        ("train.learning_rate=1e-4", 1e-4),
+        ("train.gradient_checkpointing=true", True),
+        ("train.max_steps=null", None),
+    ],
+)
+def test_a_setting_is_read_as_its_key_asks(item: str, value: object, tmp_path: Path) -> None:
+    """YAML would make numbers, dates, mappings and comments of texts; and of `1e5,2e5` a sweep over numbers."""
+    path = write_experiment(tmp_path, "some/model")
+    values = collect(path, [item], "local").values
+    section, _, name = item.partition("=")[0].partition(".")
+    found = values[section][name.partition(".")[0]] if name else values[section]
+    assert found == value
+
+
+def test_a_sweep_over_texts_keeps_them(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, "some/model", sweep={})
+    cells = load_experiment(path, ["model.revision=1e5,20240101"], "local").trained_cells
+    assert [cell.config.model.revision for cell in cells] == ["1e5", "20240101"]
 
 
 def test_schema_documents_every_key() -> None:
