@@ -14,7 +14,7 @@ from sftlib.artifacts.host import cpu_model, has_cpu_bfloat16
 from sftlib.config.cells import Cell
 from sftlib.config.estimate.compute import Work, expected_rate, flops, kind_of, share_of_linear
 from sftlib.config.estimate.devices import Device, device_named
-from sftlib.config.estimate.history import Measured, measured_rate
+from sftlib.config.estimate.history import Measured, counted_tokens, measured_rate
 from sftlib.config.estimate.lengths import Lengths, computed_share, estimate_lengths
 from sftlib.config.estimate.memory import USABLE, Load, Memory, numbers_of, training_memory, with_checkpointing
 from sftlib.config.estimate.shape import ModelShape, find_shape
@@ -36,6 +36,7 @@ class Estimate:
     device: Device | None
     devices: int
     measured: int  # earlier trainings that the time rests on
+    is_counted: bool  # whether an earlier training counted the tokens of these records
 
     @property
     def fits(self) -> bool | None:
@@ -48,7 +49,7 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         return {
             "memory_gb": self.memory.to_json(), "fits": self.fits, "device": self.device and self.device.name,
-            "tokens": self.tokens, "seconds": self.seconds and round(self.seconds), "error": round(self.error, 3),
+            "tokens": self.tokens, "seconds": self.seconds and round(self.seconds, 1), "error": round(self.error, 3),
             "device_hours": self.device_hours and round(self.device_hours, 3), "measured_trainings": self.measured,
         }  # fmt: skip
 
@@ -64,6 +65,8 @@ def _estimate(proposal: Proposal, cell: Cell, runs_dir: Path) -> Estimate | None
     shape, lengths = find_shape(config), _lengths(proposal, config)
     if shape is None or lengths is None:
         return None
+    ratio = _counted_ratio(proposal, config, runs_dir)
+    lengths = lengths.scaled(ratio or 1.0)
     device, name = _device(config)
     config, memory = _memory(config, shape, lengths, device)
     rows = proposal.steps(cell) * effective_batch(config)
@@ -74,8 +77,16 @@ def _estimate(proposal: Proposal, cell: Cell, runs_dir: Path) -> Estimate | None
     seconds = _seconds(config, shape, lengths, tokens, device, history)
     error = history.spread if history and history.count > 1 else _NO_HISTORY_ERROR
     return Estimate(
-        cell.id, memory, tokens, seconds, error, device, config.parallel.world_size, history.count if history else 0
-    )
+        cell.id, memory, tokens, seconds, error, device, config.parallel.world_size, history.count if history else 0,
+        ratio is not None,
+    )  # fmt: skip
+
+
+def _counted_ratio(proposal: Proposal, config: SFTConfig, runs_dir: Path) -> float | None:
+    """Tokens that an earlier training on these records counted, over what their characters tell of it."""
+    counted = counted_tokens(runs_dir, config)
+    told = _lengths(proposal, counted.config) if counted else None
+    return counted.tokens / told.mean if counted and told else None
 
 
 def _memory(config: SFTConfig, shape: ModelShape, lengths: Lengths, device: Device | None) -> tuple[SFTConfig, Memory]:
@@ -177,4 +188,6 @@ def _notes(found: list[Estimate]) -> list[str]:
         notes.append(f"  time: as {most.measured} earlier trainings here ran, give or take {most.error:.0%}")
     else:
         notes.append("  time: from a typical share of the device's peak; may be off by half until a training ran on it")
+    if most.is_counted:
+        return [*notes, "  tokens: as an earlier training on these records counted them"]
     return [*notes, "  tokens: from characters, four to a token"]

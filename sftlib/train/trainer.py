@@ -212,7 +212,7 @@ class SFTTrainer:
     def _performance(self, trainer: SupervisedTrainer, rows: Rows) -> dict[str, Any]:
         model: Any = trainer.model
         computed = self.batches.computed / self.batches.tokens
-        return performance(self.config, model.config, rows, trainer.trained_tokens, self.metering.stepping_s, computed)
+        return performance(self.settled, model.config, rows, trainer.trained_tokens, self.metering.stepping_s, computed)
 
     def _save_merged_model(self) -> str | None:
         """Fold the adapter into its base. In a run that is a stage of its own, which also compares answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from sftlib.config.tree import SFTConfig
 
 CHARACTERS_A_TOKEN = 4.0
 _TURN_TOKENS = 5  # what a chat template puts around a turn
+# What other templates put around question and answer, and how much of it before the question.
+_AROUND = {"plain": (1, 0), "instruction": (10, 4), "alpaca": (42, 36), "harmony": (80, 68)}
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,17 @@ class Lengths:
     mean_answer: float
     shared: int = 0  # tokens that every prompt begins with
 
+    def scaled(self, ratio: float) -> Lengths:
+        """With `ratio` times as many tokens to a character."""
+        longest, shared = math.ceil(self.longest * ratio), round(self.shared * ratio)
+        return Lengths(self.mean * ratio, longest, max(1.0, self.mean_answer * ratio), shared)
+
 
 def estimate_lengths(config: SFTConfig, records: Iterable[Any], data_format: str) -> Lengths | None:
     """Lengths of rows made from these records; None where there is none."""
-    counted = [_row(record.fields, config, data_format) for record in records]
+    around, _ = _around(config)
+    counted = [(asked + around, answer) for asked, answer in
+               (_row(record.fields, config, data_format) for record in records)]  # fmt: skip
     if not counted:
         return None
     limit = config.train.max_length
@@ -36,7 +46,14 @@ def estimate_lengths(config: SFTConfig, records: Iterable[Any], data_format: str
 def _shared(config: SFTConfig, data_format: str) -> int:
     """The system prompt, and the user template up to its first field."""
     before = (config.prompt.user or "").partition("{")[0] if data_format == "labelled" else ""
-    return _tokens(len(config.prompt.system or "") + len(before))
+    return _tokens(len(config.prompt.system or "") + len(before)) + _around(config)[1]
+
+
+def _around(config: SFTConfig) -> tuple[int, int]:
+    """Tokens of the template in a row, and those of them that stand before the question."""
+    turns = 3 if config.prompt.system else 2
+    chat = turns * _TURN_TOKENS, (turns - 1) * _TURN_TOKENS
+    return _AROUND.get(config.prompt.template, chat)
 
 
 def computed_share(config: SFTConfig, lengths: Lengths) -> float:
@@ -52,7 +69,7 @@ def _row(fields: dict[str, Any], config: SFTConfig, data_format: str) -> tuple[i
     """(prompt tokens, answer tokens) of one record."""
     asked, answer = _CHARACTERS.get(data_format, _of_text)(fields, config)
     asked += len(config.prompt.system or "")
-    return _tokens(asked) + 2 * _TURN_TOKENS, _tokens(answer) + 1
+    return _tokens(asked), _tokens(answer) + 1
 
 
 def _tokens(characters: int) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from sftlib.config.estimate.compute import Work, flops, kind_of
 from sftlib.config.estimate.devices import device_named
-from sftlib.config.estimate.history import measured_rate
+from sftlib.config.estimate.history import counted_tokens, measured_rate
 from sftlib.config.estimate.lengths import estimate_lengths
 from sftlib.config.estimate.memory import Load, numbers_of, training_memory
 from sftlib.config.estimate.shape import shape_of
@@ -122,6 +123,41 @@ def test_lengths_come_from_characters() -> None:
     lengths = estimate_lengths(chosen, [Record()], "labelled")
     assert lengths.longest == 100  # 600 characters and more are cut at max_length
     assert estimate_lengths(chosen, [], "labelled") is None
+
+
+def test_a_plain_template_costs_less_than_a_chat() -> None:
+    class Record:
+        fields = {"text": "x" * 400, "label": "hate"}  # noqa: RUF012
+
+    means = {
+        name: estimate_lengths(config(prompt={"template": name, "user": "{text}"}), [Record()], "labelled").mean
+        for name in ("plain", "chatml", "alpaca", "harmony")
+    }
+    assert sorted(means, key=means.get) == ["plain", "chatml", "alpaca", "harmony"]
+
+
+def test_tokens_are_those_that_a_training_on_the_same_records_counted(tmp_path: Path) -> None:
+    def trained(name: str, tokens: int, **sections) -> None:
+        folder = tmp_path / "run" / "cells" / name
+        folder.mkdir(parents=True)
+        sections = {"data": {"train": "a.jsonl"}, **sections}
+        (folder / "config.json").write_text(json.dumps(config(**sections).to_dict()))
+        (folder / "summary.json").write_text(json.dumps({"tokens": tokens, "records": 10}))
+        os.utime(folder / "summary.json", ns=(len(made), len(made)))
+        made.append(name)
+
+    made: list[str] = []
+    wanted = config(data={"train": "a.jsonl"}, lora={"r": 4}, prompt={"system": "short"})
+    assert counted_tokens(tmp_path, wanted) is None
+    trained("other-data", 1000, data={"train": "b.jsonl"})
+    trained("other-tokenizer", 2000, model={"name_or_path": "another"})
+    assert counted_tokens(tmp_path, wanted) is None
+    trained("same-prompt", 300, prompt={"system": "short"})
+    trained("long-prompt", 4000, prompt={"system": "long"})
+    found = counted_tokens(tmp_path, wanted)
+    assert found is not None and found.tokens == 30 and found.config.prompt.system == "short", "rather than the newest"
+    found = counted_tokens(tmp_path, config(data={"train": "a.jsonl"}, prompt={"system": "third"}))
+    assert found is not None and found.tokens == 400, "else the newest: characters to a token are like its own"
 
 
 def test_history_is_read_from_summaries_of_the_same_kind(tmp_path: Path) -> None:
