@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from sftlib.data.layout import MIN_SHARED, lay_out
@@ -22,17 +23,23 @@ class SupervisedCollator:
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         rows = _records(items)
         width = max(len(row["input_ids"]) for row in rows)
-        width = -(-width // self.multiple) * self.multiple
-        mask = torch.tensor([[0] * (width - len(row["input_ids"])) + [1] * len(row["input_ids"]) for row in rows])
-        # A record's first token has nothing before it: behind padding it would be predicted from a pad.
-        labels = torch.tensor([_padded([IGNORED, *row["labels"][1:]], IGNORED, width) for row in rows])
+        shape = (len(rows), -(-width // self.multiple) * self.multiple)
+        ids, labels = np.full(shape, self.pad_id, np.int64), np.full(shape, IGNORED, np.int64)
+        mask = np.zeros(shape, np.int64)
+        for place, row in enumerate(rows):
+            start = shape[1] - len(row["input_ids"])
+            ids[place, start:] = row["input_ids"]
+            # A record's first token has nothing before it: behind padding it would be predicted from a pad.
+            labels[place, start + 1 :] = row["labels"][1:]
+            mask[place, start:] = 1
+        targets = torch.from_numpy(labels)
         return {
-            "input_ids": torch.tensor([_padded(row["input_ids"], self.pad_id, width) for row in rows]),
-            "attention_mask": mask,
-            "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
-            "labels": labels,
-            "record_tokens": mask.sum(),
-            **supervision(labels),
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask),
+            "position_ids": torch.from_numpy((mask.cumsum(1) - 1).clip(min=0)),
+            "labels": targets,
+            "record_tokens": torch.tensor(int(mask.sum())),
+            **supervision(targets),
         }
 
 
@@ -85,7 +92,3 @@ def supervision(labels: torch.Tensor) -> dict[str, torch.Tensor]:
 def _records(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """An item is a record, or a planned row of several."""
     return [record for item in items for record in item.get("records", (item,))]
-
-
-def _padded(values: Sequence[int], filler: int, width: int) -> list[int]:
-    return [filler] * (width - len(values)) + list(values)

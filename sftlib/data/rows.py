@@ -50,13 +50,16 @@ class Rows:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
+        return {name: values.tolist() for name, values in self.arrays(index).items()}
+
+    def arrays(self, index: int) -> dict[str, npt.NDArray[np.int32]]:
+        """`rows[index]` without a list: what batches are made of."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         index %= len(self)
         part = slice(self.offsets[index], self.offsets[index + 1])
         ids = self.ids[part]
-        labels = np.where(self.supervised[part], ids, np.int32(IGNORED))
-        return {"input_ids": ids.tolist(), "labels": labels.tolist()}
+        return {"input_ids": ids, "labels": np.where(self.supervised[part], ids, np.int32(IGNORED))}
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -77,6 +80,6 @@ class Rows:
 
         return Dataset.from_dict({"row": np.arange(len(self))}).with_transform(self._looked_up)
 
-    def _looked_up(self, batch: dict[str, Sequence[int]]) -> dict[str, list[list[int]]]:
-        rows = [self[int(index)] for index in batch["row"]]
+    def _looked_up(self, batch: dict[str, Sequence[int]]) -> dict[str, list[npt.NDArray[np.int32]]]:
+        rows = [self.arrays(int(index)) for index in batch["row"]]
         return {name: [row[name] for row in rows] for name in ("input_ids", "labels")}

@@ -94,7 +94,7 @@ def dataset_of(rows: Rows, members: list[list[int]] | None = None) -> Any:
     from datasets import Dataset
 
     def looked_up(batch: dict[str, Any]) -> dict[str, Any]:
-        return {"records": [[rows[record] for record in row] for row in batch["members"]]}
+        return {"records": [[rows.arrays(record) for record in row] for row in batch["members"]]}
 
     return Dataset.from_dict({"members": members}).with_transform(looked_up)
 
@@ -128,7 +128,7 @@ def _works(config: SFTConfig, rows: Rows) -> dict[str, Work]:
     total = {"padded": Work(), "flat": Work(), "shared": Work(), "records": Work()}
     for _ in range(_SAMPLED):
         chosen = order.sample(range(len(rows)), step)
-        records = [rows[record] for record in chosen]
+        records = [rows.arrays(record) for record in chosen]
         for start in range(0, step, train.batch_size):
             lengths = [len(record["input_ids"]) for record in records[start : start + train.batch_size]]
             total["padded"] += padded_work(lengths, train.pad_to_multiple)
@@ -194,7 +194,7 @@ def _planned(plan: BatchPlan, config: SFTConfig, rows: Rows) -> BatchPlan:
     capacity = train.tokens_per_batch or train.max_length
     members = plan_shared_rows(rows, capacity) if plan.layout == "shared" else plan_rows(rows.lengths, capacity)
     sample = random.Random(train.seed).sample(members, min(len(members), _SAMPLED))
-    tokens = [len(lay_out([rows[r] for r in row], share=plan.layout == "shared").ids) for row in sample]
+    tokens = [len(lay_out([rows.arrays(r) for r in row], share=plan.layout == "shared").ids) for row in sample]
     computed = sum(tokens) / sum(map(len, sample))
     batch = 1 if train.tokens_per_batch else train.batch_size
     return replace(plan, rows=members, batch_size=batch, accumulation=train.gradient_accumulation, computed=computed)
