@@ -3,7 +3,8 @@
 python -m benchmarks.planner [--write] [--steps 8]
 
 Memory is counted by torch's dispatcher (benchmarks/allocation.py), so that it is the same on every machine. Time is
-planned from one short training, the calibration, and compared on trainings that differ from it.
+planned as a user would see it after one short training, the calibration, and compared on trainings that differ from it.
+All train in this process, one after the other, behind one that warms up and does not count. Exit code 1 beyond 15%.
 """
 
 from __future__ import annotations
@@ -20,15 +21,19 @@ from typing import Any
 from benchmarks.harness import publish
 
 EXPERIMENT = Path("configs/experiments/demo_cpu.yaml")
+AIM = 0.15
 _POLICY = "Read the post and say what its author thinks of the group that it speaks of. " * 18
 _LONG = [f"prompt.system={_POLICY}", "train.max_length=512"]
-# What is trained in turn; the first is the calibration.
+# By length grouped batches are as long as chance has it; a few steps shall be like all of them.
+_ALL = ["sweep.grid={lora.r: [16]}", "predict.baseline=false", "train.group_by_length=false"]
+CALIBRATION: list[str] = []
+# What is trained and planned in turn, each with nothing but the calibration beside it.
 TRAININGS = {
-    "calibration: r=16, batch 8": [],
     "r=64": ["lora.r=64"],
     "r=4 on q and v": ["lora.r=4", "lora.target_modules=[q_proj, v_proj]"],
     "batch 16": ["train.batch_size=16"],
-    "long prompt": [*_LONG, "train.shared_prefix=off"],
+    "chat template": ["prompt.template=chatml"],
+    "long prompt, batch 2": [*_LONG, "train.shared_prefix=off", "train.batch_size=2"],
     "long prompt, shared": [*_LONG, "train.shared_prefix=on"],
 }
 SHAPES: dict[str, dict[str, Any]] = {
@@ -48,12 +53,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the results")
     parser.add_argument("--steps", type=int, default=8, help="optimiser steps of each training")
+    parser.add_argument("--only", choices=["memory", "time"], help="one of the two")
     arguments = parser.parse_args()
-    rows = [*memory_rows(), *time_rows(arguments.steps)]
-    worst = {what: max(abs(row["error"]) for row in rows if row["what"] == what) for what in ("memory_mb", "seconds")}
-    notes = [f"worst error: memory {worst['memory_mb']:.1%}, time {worst['seconds']:.1%} (aim: 15%)"]
+    rows = [
+        *(memory_rows() if arguments.only != "time" else []),
+        *(time_rows(arguments.steps) if arguments.only != "memory" else []),
+    ]
+    worst = {
+        what: max(abs(row["error"]) for row in rows if row["what"] == what) for what in {row["what"] for row in rows}
+    }
+    said = ", ".join(f"{what.partition('_')[0]} {error:.1%}" for what, error in sorted(worst.items()))
+    notes = [
+        f"worst error: {said} (aim: {AIM:.0%})",
+        f"time: SmolLM2-135M, fp32 LoRA on a CPU thread, {arguments.steps} steps each; planned from one training with r=16 on all "
+        "linear modules, batches of 8 short records",
+    ]
     publish("planner", "The plan against what happened", rows, notes=notes, write=arguments.write)
-    return 0
+    return 0 if max(worst.values()) <= AIM else 1
 
 
 def memory_rows(tokens: int = 512, positions: int = 16) -> list[dict[str, Any]]:
@@ -97,28 +113,37 @@ def _memory(values: dict[str, Any], tokens: int, positions: int, checkpointing: 
 def time_rows(steps: int) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, settings in TRAININGS.items():
-            planned, took = _train(Path(folder), [*settings, f"train.max_steps={steps}"])
-            if planned is not None:
-                rows.append(_row(name, "seconds", planned, took))
+        known = Path(folder) / "known"
+        _train(Path(folder) / "warm-up", CALIBRATION, 2)
+        _train(known, CALIBRATION, steps)
+        for number, (name, settings) in enumerate(TRAININGS.items()):
+            planned = _plan(known, settings, steps)
+            rows.append(_row(name, "seconds", planned, _train(Path(folder) / str(number), settings, steps)))
+            print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 
-def _train(runs: Path, settings: list[str]) -> tuple[float | None, float]:
-    """(planned, measured) seconds of one cell."""
-    base = ["sweep.grid={lora.r: [16]}", "predict.baseline=false"]
-    named = [word for setting in [*base, *settings] for word in ("--set", setting)]
-    plan = json.loads(
-        _output("jobs.cli", "plan", str(EXPERIMENT), "--cluster", "local", "--runs-dir", str(runs), "--json", *named)
+def _plan(runs: Path, settings: list[str], steps: int) -> float:
+    """Seconds that `sft plan` says, beside the trainings in `runs`."""
+    command = ["-m", "jobs.cli", "plan", str(EXPERIMENT), "--cluster", "local", "--runs-dir", str(runs), "--json"]
+    done = subprocess.run(
+        [sys.executable, *command, *_named(settings, steps)], check=True, capture_output=True, text=True
     )
-    cell = next(cell for cell in plan["cells"] if not cell["is_baseline"])
-    _output("sftlib", "train", str(EXPERIMENT), "--runs-dir", str(runs), *named)
-    summary = json.loads((Path(plan["run_dir"]) / "cells" / cell["id"] / "summary.json").read_text(encoding="utf-8"))
-    return cell["estimate"]["seconds"], summary["performance"]["seconds"]
+    (cell,) = json.loads(done.stdout)["cells"]
+    return float(cell["estimate"]["seconds"])
 
 
-def _output(module: str, *words: str) -> str:
-    return subprocess.run([sys.executable, "-m", module, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+def _train(runs: Path, settings: list[str], steps: int) -> float:
+    """Seconds in the optimiser steps of this training, as `sft train` tells them."""
+    from sftlib.__main__ import main as sftlib
+
+    assert sftlib(["train", str(EXPERIMENT), "--runs-dir", str(runs), *_named(settings, steps)]) == 0
+    (summary,) = runs.glob("*/cells/*/summary.json")
+    return float(json.loads(summary.read_text(encoding="utf-8"))["performance"]["seconds"])
+
+
+def _named(settings: list[str], steps: int) -> list[str]:
+    return [word for item in [*_ALL, *settings, f"train.max_steps={steps}"] for word in ("--set", item)]
 
 
 def _row(name: str, what: str, planned: float, measured: float) -> dict[str, Any]:

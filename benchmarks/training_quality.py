@@ -1,19 +1,22 @@
 """Validation loss and F1 after equal epochs of fast and plain training, with three seeds: does the fast path cost quality?
 
-python -m benchmarks.training_quality [--epochs 4] [--write]     (make training-quality)
+python -m benchmarks.training_quality [--epochs 3] [--write]     (make training-quality)
 
-A small Llama shape learns the bundled posts as text, then gets a LoRA with dropout on the task. Plain: TRL, padded batches.
-Fast: sftlib as it is by default, behind shared beginnings. Same records, order, batches, learning rates; with dropout the
-two draw different noise, so that they agree as two seeds do and not bit by bit.
+A small Llama shape learns the bundled posts as text, then gets a LoRA on the task. Plain: TRL, padded batches. Fast: sftlib
+as it is by default, behind shared beginnings. Same records, order, batches, learning rates. Without dropout the two must
+end at the same loss; with dropout they draw different noise and must agree as seeds do. Exit code 1 when they do not.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from typing import Any
 import torch
 import trl
 from datasets import Dataset
+from scipy.stats import t as student
 from sklearn.metrics import f1_score
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
@@ -37,6 +41,9 @@ from tests.tiny import build_tokenizer
 
 SYSTEM = ("Does the author attack, demean or exclude people because of their group? Being mentioned is no sign by itself, "
           "and neither are quotes that are rejected, harmless talk among friends, or anger at a thing. Answer hate or normal.")  # fmt: skip
+DROPOUT = 0.1
+SAME_LOSS = 1e-4  # without dropout
+LEARNT = 0.1  # F1 above that of always answering "hate": below it nothing was learnt that could be lost
 
 
 def settings(folder: Path, seed: int, epochs: float, **sections: Any) -> SFTConfig:
@@ -47,8 +54,8 @@ def settings(folder: Path, seed: int, epochs: float, **sections: Any) -> SFTConf
         "task": {"type": "classification", "labels": ["hate", "normal"], "positive": "hate"},
         "prompt": {"system": SYSTEM, "user": "{text}"},
         "model": {"name_or_path": str(folder), "dtype": "float32"},
-        "lora": {"r": 16, "alpha": 32, "dropout": 0.1, "target_modules": "all-linear"},
-        "train": {"epochs": epochs, "batch_size": 8, "gradient_accumulation": 2, "learning_rate": 4e-3, "seed": seed,
+        "lora": {"r": 16, "alpha": 32, "dropout": DROPOUT, "target_modules": "all-linear"},
+        "train": {"epochs": epochs, "batch_size": 8, "gradient_accumulation": 2, "learning_rate": 2e-3, "seed": seed,
                   "logging_steps": 1000, "loggers": [], "max_length": 512},
     }  # fmt: skip
     for name, section in sections.items():
@@ -56,31 +63,30 @@ def settings(folder: Path, seed: int, epochs: float, **sections: Any) -> SFTConf
     return SFTConfig.model_validate(given)
 
 
-def make_base(folder: Path) -> None:
+def make_base(folder: Path, epochs: float) -> None:
     """A model of four layers that has read the posts."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(texts=[*_posts(), SYSTEM], vocab_size=1500)
     LlamaForCausalLM(LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=96, intermediate_size=192, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
     )).save_pretrained(folder)  # fmt: skip
     tokenizer.save_pretrained(folder)
-    reading = settings(
-        folder,
-        0,
-        1.0,
-        lora={"enabled": False},
-        prompt={"system": None},
-        train={"loss_on": "all", "learning_rate": 3e-3},
-    )
+    reading = settings(folder, 0, epochs, lora={"enabled": False}, prompt={"system": None},
+                       train={"loss_on": "all", "learning_rate": 3e-3})  # fmt: skip
     model, _ = train(reading, folder, fast=True)
     model.save_pretrained(folder)
 
 
+def _posts() -> list[str]:
+    lines = files("sftlib.data.posts").joinpath("train.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
+
+
 def train(config: SFTConfig, folder: Path, *, fast: bool) -> tuple[Any, float]:
-    """The trained model, and the seconds of its training."""
+    """The trained model, and the CPU seconds of its training."""
     set_seed(config.train.seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = rows_of(config, tokenizer, "train")
@@ -106,8 +112,9 @@ def rows_of(config: SFTConfig, tokenizer: Any, split: str) -> Rows:
 
 
 @torch.no_grad()
-def judge(model: Any, config: SFTConfig, folder: Path) -> tuple[float, float]:
-    """Mean loss of the supervised tokens, and F1 of the likelier label, record by record without any batching."""
+def judge(model: Any, config: SFTConfig, folder: Path) -> tuple[float, float, float]:
+    """Mean loss of the supervised tokens, F1 of the likelier label, and F1 of always answering "hate"; record by record
+    without any batching."""
     model.eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     first = {label: tokenizer(label, add_special_tokens=False)["input_ids"][0] for label in ("hate", "normal")}
@@ -124,12 +131,13 @@ def judge(model: Any, config: SFTConfig, folder: Path) -> tuple[float, float]:
         begin = int((labels != IGNORED).nonzero()[0])
         gold.append(row["input_ids"][begin] == first["hate"])
         answers.append(bool(logits[begin - 1, first["hate"]] > logits[begin - 1, first["normal"]]))
-    return total / count, float(f1_score(gold, answers))
+    return total / count, float(f1_score(gold, answers)), float(f1_score(gold, [True] * len(gold)))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=float, default=4.0)
+    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--reading-epochs", type=float, default=3.0, help="of the base, before any LoRA")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write the results")
     arguments = parser.parse_args()
@@ -137,35 +145,53 @@ def main() -> int:
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        make_base(folder)
-        for seed in range(arguments.seeds):
-            config = settings(folder, seed, arguments.epochs)
+        make_base(folder, arguments.reading_epochs)
+        pairs = [(0.0, 0), *((DROPOUT, seed) for seed in range(arguments.seeds))]
+        for dropout, seed in pairs:
+            config = settings(folder, seed, arguments.epochs, lora={"dropout": dropout})
             for name, fast in (("plain", False), ("fast", True)):
                 model, seconds = train(config, folder, fast=fast)
-                loss, f1 = judge(model, config, folder)
-                found.append(
-                    {"training": name, "seed": seed, "validation_loss": loss, "validation_F1": f1, "CPU_s": seconds}
-                )
+                loss, f1, trivial = judge(model, config, folder)
+                found.append({"dropout": dropout, "seed": seed, "training": name, "validation_loss": loss,
+                              "validation_F1": f1, "CPU_s": seconds})  # fmt: skip
                 print(found[-1], file=sys.stderr, flush=True)
+    verdicts, ok = judge_pairs(found, trivial)
     notes = [
-        f"{arguments.epochs:g} epochs of 1,400 posts, LoRA r=16 with dropout 0.1, effective batch 16",
-        *_verdicts(found),
+        f"{arguments.epochs:g} epochs of 1,400 posts, LoRA r=16, effective batch 16, 200 validation posts; "
+        "the same records in the same order",
+        *verdicts,
     ]
     publish("training_quality", "Quality of fast and plain training", found, notes=notes, write=arguments.write)
-    return 0
+    return 0 if ok else 1
 
 
-def _verdicts(found: list[dict[str, Any]]) -> list[str]:
-    """The gap between fast and plain, beside the spread of the seeds of plain training."""
+def judge_pairs(found: Sequence[dict[str, Any]], trivial: float) -> tuple[list[str], bool]:
+    """What each comparison says, and whether all of them hold."""
     lines = []
+    exact = {row["training"]: row["validation_loss"] for row in found if not row["dropout"]}
+    gap = abs(exact["fast"] - exact["plain"])
+    lines.append((gap <= SAME_LOSS, f"without dropout: validation losses differ by {gap:.1e}, at most {SAME_LOSS:g}"))
+    noisy = [row for row in found if row["dropout"]]
     for key in ("validation_loss", "validation_F1"):
-        plain, fast = ([row[key] for row in found if row["training"] == name] for name in ("plain", "fast"))
-        gap = statistics.mean(fast) - statistics.mean(plain)
-        spread = statistics.stdev(plain) if len(plain) > 1 else float("nan")
+        plain, fast = ([row[key] for row in noisy if row["training"] == name] for name in ("plain", "fast"))
+        gap, allowed = statistics.mean(fast) - statistics.mean(plain), spread_of_gap(plain, fast)
         lines.append(
-            f"{key.replace('_', ' ')}: fast minus plain {gap:+.4f}; standard deviation over plain's seeds {spread:.4f}"
+            (
+                abs(gap) <= allowed,
+                f"{key.replace('_', ' ')}: fast minus plain {gap:+.4f}; seeds alone give ±{allowed:.4f}",
+            )
         )
-    return lines
+    worst = min(row["validation_F1"] for row in found)
+    lines.append((worst >= trivial + LEARNT, f"worst F1 {worst:.3f}; always answering hate gives {trivial:.3f}"))
+    return [f"{text}: {'holds' if ok else 'FAILS'}" for ok, text in lines], all(ok for ok, _ in lines)
+
+
+def spread_of_gap(plain: Sequence[float], fast: Sequence[float]) -> float:
+    """Half the 95% interval of a difference of two means of seeds, if the two trainings were one and the same: Student's,
+    with the spread of the seeds within each training."""
+    count = len(plain)
+    pooled = math.sqrt((statistics.variance(plain) + statistics.variance(fast)) / 2)
+    return float(student.ppf(0.975, 2 * count - 2)) * pooled * math.sqrt(2 / count)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ def build_tiny_model(folder: Path, *, seed: int = 0, template: str | None = TEMP
     return folder
 
 
-def build_tokenizer(template: str | None = TEMPLATE):
+def build_tokenizer(template: str | None = TEMPLATE, *, texts: list[str] | None = None, vocab_size: int = 600):
+    """Byte-level BPE, learnt from a few words or from `texts`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -37,8 +38,10 @@ def build_tokenizer(template: str | None = TEMPLATE):
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(
-        WORDS * 20,
-        trainers.BpeTrainer(vocab_size=600, special_tokens=specials, initial_alphabet=alphabet, show_progress=False),
+        texts or WORDS * 20,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+        ),
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>",
