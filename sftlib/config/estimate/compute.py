@@ -39,6 +39,7 @@ def kind_of(config: SFTConfig) -> dict[str, Any]:
     return {
         "quantization": config.model.quantization.kind, "strategy": config.parallel.strategy,
         "checkpointing": config.train.gradient_checkpointing, "threads": config.train.threads,
+        "cpu_products": config.model.cpu_products,
     }  # fmt: skip
 
 
