@@ -25,7 +25,7 @@ AIM = 0.15
 _POLICY = "Read the post and say what its author thinks of the group that it speaks of. " * 18
 _LONG = [f"prompt.system={_POLICY}", "train.max_length=512"]
 # By length grouped batches are as long as chance has it; a few steps shall be like all of them.
-_ALL = ["sweep.grid={lora.r: [16]}", "predict.baseline=false", "train.group_by_length=false"]
+_ALL = ["sweep.grid={lora.r: [16]}", "predict.baseline=false", "train.group_by_length=false", "data.validation=null"]
 CALIBRATION: list[str] = []
 # What is trained and planned in turn, each with nothing but the calibration beside it.
 TRAININGS = {
@@ -138,7 +138,7 @@ def _train(runs: Path, settings: list[str], steps: int) -> float:
     from sftlib.__main__ import main as sftlib
 
     assert sftlib(["train", str(EXPERIMENT), "--runs-dir", str(runs), *_named(settings, steps)]) == 0
-    (summary,) = runs.glob("*/cells/*/summary.json")
+    (summary,) = (runs / "latest").glob("cells/*/summary.json")
     return float(json.loads(summary.read_text(encoding="utf-8"))["performance"]["seconds"])
 
 

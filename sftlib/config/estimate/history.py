@@ -92,7 +92,8 @@ def _tokens_a_record(path: Path) -> float | None:
 
 
 def _newest(runs_dir: Path) -> list[Path]:
-    found = [(path.stat().st_mtime, path) for path in runs_dir.glob("*/cells/*/summary.json")]
+    once = {path.resolve() for path in runs_dir.glob("*/cells/*/summary.json")}  # `latest` points at one of the runs
+    found = [(path.stat().st_mtime, path) for path in once]
     return [path for _, path in sorted(found, reverse=True)[:_MOST_SUMMARIES]]
 
 

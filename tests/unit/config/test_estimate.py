@@ -168,6 +168,7 @@ def test_history_is_read_from_summaries_of_the_same_kind(tmp_path: Path) -> None
         performance = {"device": device, "kind": kind, "flops_per_s": rate}
         (folder / "summary.json").write_text(json.dumps({"performance": performance}))
     (tmp_path / "run" / "cells" / "c0" / "summary.json.tmp").write_text("{")
+    (tmp_path / "latest").symlink_to("run")
     found = measured_rate(tmp_path, "cpu-x", kind)
     assert found is not None and (found.rate, found.count) == (110.0, 3) and 0 < found.spread < 0.2
     assert measured_rate(tmp_path, "cpu-x", {**kind, "quantization": "nf4"}) is None
