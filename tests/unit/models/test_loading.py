@@ -70,7 +70,9 @@ def test_under_fsdp_the_first_rank_alone_reads_the_base(tiny_model: Path, monkey
     assert all(torch.equal(buffers[0][name], buffers[1][name]) for name in buffers[0])
     for sections in ({**two, "lora": {"dora": True}}, {"parallel": {"strategy": "ddp", "gpus_per_node": 2}}):
         assert not any(p.is_meta for p in load_base(config(tiny_model, **sections), is_trained=True).parameters())
-    assert not any(p.is_meta for p in load_base(config(tiny_model, **two)).parameters()), "nobody sends for a prediction"
+    assert not any(p.is_meta for p in load_base(config(tiny_model, **two)).parameters()), (
+        "nobody sends for a prediction"
+    )
 
 
 def _unpack(model: Any) -> None:
