@@ -2,7 +2,7 @@
 
 python -m benchmarks.training_quality [--epochs 3] [--write]     (make training-quality)
 
-A small Llama shape learns the bundled posts as text, then gets a LoRA on the task. Plain: TRL, padded batches. Fast: sftlib
+A small Llama shape reads made-up posts with the reasons for their labels, then gets a LoRA on the task. Plain: TRL, padded batches. Fast: sftlib
 as it is by default, behind shared beginnings. Same records, order, batches, learning rates. Without dropout the two must
 end at the same loss; with dropout they draw different noise and must agree as seeds do. Exit code 1 when they do not.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 import statistics
 import sys
 import tempfile
@@ -30,6 +31,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from benchmarks.harness import publish
 from sftlib.config.tree import SFTConfig
+from sftlib.data.posts.compose import Dealer
+from sftlib.data.posts.generate import make_slots, write_post
 from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rendering import IGNORED
 from sftlib.data.rows import Rows
@@ -39,8 +42,7 @@ from sftlib.train.batches import dataset_of, plan_batches
 from sftlib.train.loss import SupervisedTrainer
 from tests.tiny import build_tokenizer
 
-SYSTEM = ("Does the author attack, demean or exclude people because of their group? Being mentioned is no sign by itself, "
-          "and neither are quotes that are rejected, harmless talk among friends, or anger at a thing. Answer hate or normal.")  # fmt: skip
+SYSTEM = "Does the author attack, demean or exclude people because of their group? Answer hate or normal."
 DROPOUT = 0.1
 SAME_LOSS = 1e-4  # without dropout
 LEARNT = 0.1  # F1 above that of always answering "hate": below it nothing was learnt that could be lost
@@ -63,26 +65,36 @@ def settings(folder: Path, seed: int, epochs: float, **sections: Any) -> SFTConf
     return SFTConfig.model_validate(given)
 
 
-def make_base(folder: Path, epochs: float) -> None:
-    """A model of four layers that has read the posts."""
+def make_base(folder: Path, seeds: int) -> None:
+    """A small model that has read posts of other seeds, each with the reason for its label."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(texts=[*_posts(), SYSTEM], vocab_size=1500)
+    read = folder / "read.jsonl"
+    texts = write_reading(read, seeds)
+    tokenizer = build_tokenizer(texts=[*texts[:4000], *[SYSTEM] * 50], vocab_size=1500)
     LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=96, intermediate_size=192, num_hidden_layers=4, num_attention_heads=4,
+        vocab_size=len(tokenizer), hidden_size=96, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
     )).save_pretrained(folder)  # fmt: skip
     tokenizer.save_pretrained(folder)
-    reading = settings(folder, 0, epochs, lora={"enabled": False}, prompt={"system": None},
+    reading = settings(folder, 0, 1.0, lora={"enabled": False}, data={"train": str(read), "workers": 1},
                        train={"loss_on": "all", "learning_rate": 3e-3})  # fmt: skip
     model, _ = train(reading, folder, fast=True)
     model.save_pretrained(folder)
 
 
-def _posts() -> list[str]:
-    lines = files("sftlib.data.posts").joinpath("train.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["text"] for line in lines]
+def write_reading(path: Path, seeds: int) -> list[str]:
+    """Posts as the bundled ones are made, by other seeds, behind each the reason for its label; returns their texts."""
+    posts = []
+    for seed in range(seeds):
+        dealer, taken = Dealer(random.Random(seed)), set[str]()
+        posts += [write_post(dealer, slot._replace(split="train"), taken) for slot in make_slots()]
+    random.Random(0).shuffle(posts)
+    for number, post in enumerate(posts):
+        post |= {"text": f"{post['text']} {post['rationale_text'] or ''}", "original_id": str(number)}
+    path.write_text("".join(json.dumps(post) + "\n" for post in posts), encoding="utf-8")
+    return [post["text"] for post in posts]
 
 
 def train(config: SFTConfig, folder: Path, *, fast: bool) -> tuple[Any, float]:
@@ -137,7 +149,9 @@ def judge(model: Any, config: SFTConfig, folder: Path) -> tuple[float, float, fl
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--reading-epochs", type=float, default=3.0, help="of the base, before any LoRA")
+    parser.add_argument(
+        "--reading", type=int, default=10, help="seeds of 2,000 posts that the base reads before any LoRA"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write the results")
     arguments = parser.parse_args()
@@ -145,7 +159,7 @@ def main() -> int:
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        make_base(folder, arguments.reading_epochs)
+        make_base(folder, arguments.reading)
         pairs = [(0.0, 0), *((DROPOUT, seed) for seed in range(arguments.seeds))]
         for dropout, seed in pairs:
             config = settings(folder, seed, arguments.epochs, lora={"dropout": dropout})
