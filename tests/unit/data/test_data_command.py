@@ -153,7 +153,7 @@ def test_wrong_words_are_refused_with_a_remedy(experiment: Path, sft, capsys) ->
         (["show", "beef"], "has no entry 'beef': `sft data` lists them"),
         (["clean", "--unused-for", "month"], "expected a number and m, h or d, such as 30d"),
         (
-            ["build", experiment, "--set", "train.max_length=20"],
+            [*build(experiment), "--set", "train.max_length=20"],
             "24 of 24 records are longer than train.max_length = 20",
         ),
     ):
