@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from sftlib.artifacts.columns import arrow_rows, parquet_rows
 from sftlib.errors import DataError
 
 SUFFIXES = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
@@ -267,60 +268,8 @@ def _check_header(file: Path, header: Any) -> None:
 
 
 def _read_parquet(file: Path, on_fault: OnFault) -> Iterator[Record]:
-    pa, pq = _pyarrow(file), _pyarrow(file, "parquet")
-    try:
-        opened = pq.ParquetFile(file)
-        yield from _arrow_records(file, opened.schema_arrow, opened.iter_batches(batch_size=1000))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: not a whole Parquet file: {str(error)[:200]}: copy it again") from None
+    return (Record(file, position, row) for position, row in enumerate(parquet_rows(file), 1))
 
 
 def _read_arrow(file: Path, on_fault: OnFault) -> Iterator[Record]:
-    """The stream format of `datasets`, or Arrow's file format."""
-    pa, ipc = _pyarrow(file), _pyarrow(file, "ipc")
-    try:
-        with pa.memory_map(str(file)) as mapped:
-            try:
-                opened = ipc.open_stream(mapped)
-                yield from _arrow_records(file, opened.schema, opened)
-            except pa.ArrowInvalid:
-                opened = ipc.open_file(mapped)
-                batches = (opened.get_batch(index) for index in range(opened.num_record_batches))
-                yield from _arrow_records(file, opened.schema, batches)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: not a whole Arrow file: {str(error)[:200]}: copy it again") from None
-
-
-def _pyarrow(file: Path, module: str | None = None) -> Any:
-    try:
-        from importlib import import_module
-
-        return import_module(f"pyarrow.{module}" if module else "pyarrow")
-    except ImportError:
-        raise DataError(f"{file}: reading Parquet and Arrow needs pyarrow: pip install 'sftlib[evaluate]'") from None
-
-
-def _arrow_records(file: Path, schema: Any, batches: Iterable[Any]) -> Iterator[Record]:
-    names, position = _class_names(schema), 0
-    for batch in batches:
-        batch.validate(full=True)  # a flipped bit in an offset would otherwise be followed out of the file
-        for start in range(0, batch.num_rows, 1000):  # a saved data set may hold a million rows in one batch
-            for row in batch.slice(start, 1000).to_pylist():
-                position += 1
-                for column, labels in names.items():
-                    value = row[column]
-                    row[column] = labels[value] if isinstance(value, int) and 0 <= value < len(labels) else value
-                yield Record(file, position, row)
-
-
-def _class_names(schema: Any) -> dict[str, list[str]]:
-    """Columns that `datasets` wrote as numbers of classes, and the names behind the numbers."""
-    try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return {
-            column: feature["names"]
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    return (Record(file, position, row) for position, row in enumerate(arrow_rows(file), 1))

@@ -4,11 +4,8 @@ one tensor. LoRA, rsLoRA, DoRA and modules saved whole; what it cannot fold is r
 from __future__ import annotations
 
 import json
-import math
-import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +14,14 @@ import torch
 from sftlib.artifacts.progress import say
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
+from sftlib.models.adapter_changes import IN_MEMORY, Adapter, Change, open_adapter
 from sftlib.models.loading import model_source
 from sftlib.paths import ADAPTER_CARD, ADAPTER_CONFIG, ADAPTER_RECORD, ADAPTER_WEIGHTS
 
 FILE_BYTES = 2 * 1024**3  # of each written file, unless one tensor is larger
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_PREFIX = "base_model.model."
-_FACTOR = re.compile(r"^(?P<module>.+)\.lora_(?P<part>A|B)\.weight$")
-_MAGNITUDE = re.compile(r"^(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?$")
-_IN_MEMORY = "fold it in memory instead: --in-memory"
 _OF_ADAPTER = (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_RECORD, ADAPTER_CARD)  # not part of the merged model
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx")
-
-
-@dataclass
-class Change:
-    """What the adapter does to one weight of the base."""
-
-    down: str = ""  # names in the adapter's file
-    up: str = ""
-    magnitude: str = ""
-    whole: str = ""  # the tensor that takes its place
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """An adapter folder, opened: which weight it changes, and how."""
-
-    folder: Path
-    settings: dict[str, Any]
-    changes: dict[str, Change] = field(default_factory=dict)  # by name of the base's tensor
-
-    @property
-    def weights(self) -> Path:
-        return self.folder / ADAPTER_WEIGHTS
 
 
 def fold(base: Path, adapter: Path, target: Path, *, file_bytes: int = FILE_BYTES) -> list[str]:
@@ -77,7 +47,7 @@ def base_files(base: Path) -> dict[str, Path]:
     for name in names:
         path = base / name
         if not path.exists():
-            raise InputError(f"{base} has no {name}: the merge reads safetensors; {_IN_MEMORY}")
+            raise InputError(f"{base} has no {name}: the merge reads safetensors; {IN_MEMORY}")
         with safe_open(str(path), framework="pt") as opened:
             found |= dict.fromkeys(opened.keys(), path)
     return found
@@ -93,70 +63,6 @@ def _refuse_quantized(base: Path) -> None:
         raise InputError(
             f"{base} holds quantised weights ({kind}): an adapter is folded into the unquantised base; name it with --base"
         )
-
-
-def open_adapter(folder: Path, known: set[str]) -> Adapter:
-    """Read the adapter's settings and names; raises for anything that `known` weights cannot take up."""
-    from safetensors import safe_open
-
-    try:
-        settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{folder} is no adapter: it has no readable {ADAPTER_CONFIG}") from None
-    if settings.get("peft_type") != "LORA":
-        raise InputError(
-            f"{folder} is a {settings.get('peft_type')} adapter: only LoRA can be folded here; {_IN_MEMORY}"
-        )
-    adapter = Adapter(folder, settings)
-    with safe_open(str(adapter.weights), framework="pt") as opened:
-        for key in opened.keys():  # noqa: SIM118 - no dict
-            _note(adapter, key, known)
-    incomplete = sorted(
-        name for name, change in adapter.changes.items() if not change.whole and not (change.down and change.up)
-    )
-    if incomplete:
-        raise InputError(f"{folder}: {incomplete[0]} has only one of its two LoRA factors: the adapter is not whole")
-    return adapter
-
-
-def _note(adapter: Adapter, key: str, known: set[str]) -> None:
-    name = key.removeprefix(_PREFIX)
-    if match := _FACTOR.match(name):
-        change = adapter.changes.setdefault(_in_base(f"{match['module']}.weight", known, adapter.folder), Change())
-        change.scale = scaling(adapter.settings, match["module"])
-        if match["part"] == "A":
-            change.down = key
-        else:
-            change.up = key
-    elif match := _MAGNITUDE.match(name):
-        adapter.changes.setdefault(
-            _in_base(f"{match['module']}.weight", known, adapter.folder), Change()
-        ).magnitude = key
-    elif "lora_" in name:
-        raise InputError(f"{adapter.folder}: {key} cannot be folded tensor by tensor; {_IN_MEMORY}")
-    else:  # modules_to_save, biases
-        adapter.changes.setdefault(_in_base(name, known, adapter.folder), Change()).whole = key
-
-
-def _in_base(name: str, known: set[str], folder: Path) -> str:
-    """The base's name of a weight; some checkpoints leave out the model's own first word."""
-    for candidate in (name, name.partition(".")[2]):
-        if candidate in known:
-            return candidate
-    raise InputError(
-        f"{folder}: the base has no weight {name}: the adapter is of another base, or its weights are tied or fused; {_IN_MEMORY}"
-    )
-
-
-def scaling(settings: dict[str, Any], module: str) -> float:
-    """alpha / r, or alpha / sqrt(r) for rsLoRA, with the patterns that single modules may have."""
-    rank = _by_pattern(settings.get("rank_pattern") or {}, module, settings["r"])
-    alpha = _by_pattern(settings.get("alpha_pattern") or {}, module, settings["lora_alpha"])
-    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
-
-
-def _by_pattern(patterns: dict[str, float], module: str, default: float) -> float:
-    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
 
 
 def _folded(files: dict[str, Path], adapter: Adapter) -> Iterator[tuple[str, torch.Tensor]]:
@@ -178,7 +84,7 @@ def _changed(name: str, weight: torch.Tensor, change: Change, factors: Any, adap
         whole = factors.get_tensor(change.whole)
         if whole.shape != weight.shape:
             raise InputError(
-                f"{adapter.folder}: {name} is {tuple(whole.shape)}, the base's {tuple(weight.shape)}; {_IN_MEMORY}"
+                f"{adapter.folder}: {name} is {tuple(whole.shape)}, the base's {tuple(weight.shape)}; {IN_MEMORY}"
             )
         return whole.to(weight.dtype)
     down, up = factors.get_tensor(change.down).float(), factors.get_tensor(change.up).float()
@@ -186,7 +92,7 @@ def _changed(name: str, weight: torch.Tensor, change: Change, factors: Any, adap
     if down.dim() != 2 or weight.shape != ((down.shape[1], up.shape[0]) if is_turned else (up.shape[0], down.shape[1])):
         raise InputError(
             f"{adapter.folder}: the factors of {name} ({tuple(up.shape)} x {tuple(down.shape)}) do not fit the base's "
-            f"{tuple(weight.shape)}; {_IN_MEMORY}"
+            f"{tuple(weight.shape)}; {IN_MEMORY}"
         )
     delta = torch.mm(up, down).mul_(change.scale)
     if change.magnitude:

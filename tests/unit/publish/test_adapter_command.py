@@ -66,11 +66,11 @@ def test_a_merged_model_answers_as_base_and_adapter_do(trained: Run, capsys) -> 
 
 def test_a_model_that_answers_otherwise_is_not_published(trained: Run, monkeypatch) -> None:
     """The adapter is scaled up on the way into the base: answers differ, and the folder that was there stays."""
-    from sftlib.models import merging
+    from sftlib.models import adapter_changes
 
     before = {path.name: path.stat().st_mtime for path in trained.paths.cell("main").merged.glob("*")}
-    scaling = merging.scaling
-    monkeypatch.setattr(merging, "scaling", lambda settings, module: -30 * scaling(settings, module))
+    scaling = adapter_changes.scaling
+    monkeypatch.setattr(adapter_changes, "scaling", lambda settings, module: -30 * scaling(settings, module))
     with pytest.raises(SftError, match="nothing was published"):
         merge_cell(trained, "main", base=None, records=18, least=0.95, in_memory=False, file_bytes=2**31)
     assert {path.name: path.stat().st_mtime for path in trained.paths.cell("main").merged.glob("*")} == before
