@@ -14,7 +14,7 @@ from sftlib.artifacts.host import cpu_model, has_cpu_bfloat16
 from sftlib.config.cells import Cell
 from sftlib.config.estimate.compute import Work, expected_rate, flops, kind_of, share_of_linear
 from sftlib.config.estimate.devices import Device, device_named
-from sftlib.config.estimate.history import Measured, counted_tokens, measured_rate
+from sftlib.config.estimate.history import Measured, Training, counted_tokens, measured_rate, read_trainings
 from sftlib.config.estimate.lengths import Lengths, computed_share, estimate_lengths
 from sftlib.config.estimate.memory import USABLE, Load, Memory, numbers_of, training_memory, with_checkpointing
 from sftlib.config.estimate.shape import ModelShape, find_shape
@@ -56,16 +56,34 @@ class Estimate:
 
 def estimates(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
     """One for each cell that is trained; none where the model's config.json is not on this machine."""
-    found = [_estimate(proposal, cell, runs_dir) for cell in proposal.experiment.cells if not cell.is_baseline]
+    texts, trainings = Texts(proposal), read_trainings(runs_dir)
+    found = [_estimate(proposal, cell, texts, trainings) for cell in proposal.experiment.cells if not cell.is_baseline]
     return [estimate for estimate in found if estimate is not None]
 
 
-def _estimate(proposal: Proposal, cell: Cell, runs_dir: Path) -> Estimate | None:
+class Texts:
+    """Lengths of the training records under a cell's prompt, counted once for cells that ask alike."""
+
+    def __init__(self, proposal: Proposal) -> None:
+        self.split = proposal.splits.get("train")
+        self._known: dict[str, Lengths | None] = {}
+
+    def lengths(self, config: SFTConfig) -> Lengths | None:
+        if self.split is None:
+            return None
+        shaping = config.prompt, config.task, config.data, config.train.max_length
+        key = repr(shaping)
+        if key not in self._known:
+            self._known[key] = estimate_lengths(config, self.split.records, self.split.format)
+        return self._known[key]
+
+
+def _estimate(proposal: Proposal, cell: Cell, texts: Texts, trainings: list[Training]) -> Estimate | None:
     config = cell.config
-    shape, lengths = find_shape(config), _lengths(proposal, config)
+    shape, lengths = find_shape(config), texts.lengths(config)
     if shape is None or lengths is None:
         return None
-    ratio = _counted_ratio(proposal, config, runs_dir)
+    ratio = _counted_ratio(texts, config, trainings)
     lengths = lengths.scaled(ratio or 1.0)
     device, name = _device(config)
     config, memory = _memory(config, shape, lengths, device)
@@ -73,7 +91,7 @@ def _estimate(proposal: Proposal, cell: Cell, runs_dir: Path) -> Estimate | None
     if config.train.max_steps is None and config.train.packing:
         rows = round(config.train.epochs * proposal.sizes["train"])  # records, however many share a row
     tokens = round(rows * lengths.mean)
-    history = measured_rate(runs_dir, name, kind_of(config))
+    history = measured_rate(trainings, name, kind_of(config))
     seconds = _seconds(config, shape, lengths, tokens, device, history)
     error = history.spread if history and history.count > 1 else _NO_HISTORY_ERROR
     return Estimate(
@@ -82,10 +100,10 @@ def _estimate(proposal: Proposal, cell: Cell, runs_dir: Path) -> Estimate | None
     )  # fmt: skip
 
 
-def _counted_ratio(proposal: Proposal, config: SFTConfig, runs_dir: Path) -> float | None:
+def _counted_ratio(texts: Texts, config: SFTConfig, trainings: list[Training]) -> float | None:
     """Tokens that an earlier training on these records counted, over what their characters tell of it."""
-    counted = counted_tokens(runs_dir, config)
-    told = _lengths(proposal, counted.config) if counted else None
+    counted = counted_tokens(trainings, config)
+    told = texts.lengths(counted.config) if counted else None
     return counted.tokens / told.mean if counted and told else None
 
 
@@ -103,11 +121,6 @@ def _memory(config: SFTConfig, shape: ModelShape, lengths: Lengths, device: Devi
     keeps = needed(with_checkpointing(config, False)).total <= USABLE * there
     decided = with_checkpointing(config, not keeps)
     return decided, needed(decided)
-
-
-def _lengths(proposal: Proposal, config: SFTConfig) -> Lengths | None:
-    split = proposal.splits.get("train")
-    return estimate_lengths(config, split.records, split.format) if split else None
 
 
 def _device(config: SFTConfig) -> tuple[Device | None, str]:

@@ -4,6 +4,7 @@ runs that lie side by side."""
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,39 @@ _MOST_SUMMARIES = 60
 
 
 @dataclass(frozen=True)
+class Training:
+    """One that came to its end: its settings and its summary as they were written."""
+
+    settings: dict[str, Any]
+    summary: dict[str, Any]
+
+    @property
+    def performance(self) -> dict[str, Any]:
+        value = self.summary.get("performance")
+        return value if isinstance(value, dict) and isinstance(value.get("flops_per_s"), int | float) else {}
+
+    @property
+    def tokens_a_record(self) -> float | None:
+        tokens, records = self.summary.get("tokens"), self.summary.get("records")
+        return tokens / records if isinstance(tokens, int) and isinstance(records, int) and records else None
+
+
+def read_trainings(runs_dir: Path) -> list[Training]:
+    """The newest trainings of the runs in this folder, newest first."""
+    once = {path.resolve() for path in runs_dir.glob("*/cells/*/summary.json")}  # `latest` points at one of the runs
+    newest = sorted(((path.stat().st_mtime, path) for path in once), reverse=True)[:_MOST_SUMMARIES]
+    return [Training(_values(CellPaths(path.parent).config), _values(path)) for _, path in newest]
+
+
+def _values(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except CorruptError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True)
 class Measured:
     """Operations a second of like trainings on one device, and how far they spread."""
 
@@ -27,13 +61,10 @@ class Measured:
     count: int
 
 
-def measured_rate(runs_dir: Path, device: str, kind: dict[str, Any]) -> Measured | None:
-    """The median over the newest summaries whose training was of this kind on this device."""
-    rates = []
-    for path in _newest(runs_dir):
-        performance = _performance(path)
-        if performance.get("device") == device and performance.get("kind") == kind:
-            rates.append(float(performance["flops_per_s"]))
+def measured_rate(trainings: Sequence[Training], device: str, kind: dict[str, Any]) -> Measured | None:
+    """The median over the trainings of this kind on this device."""
+    found = [training.performance for training in trainings]
+    rates = [float(of["flops_per_s"]) for of in found if of.get("device") == device and of.get("kind") == kind]
     if not rates:
         return None
     middle = statistics.median(rates)
@@ -49,54 +80,28 @@ class Counted:
     tokens: float
 
 
-def counted_tokens(runs_dir: Path, config: SFTConfig) -> Counted | None:
-    """The newest training on the same data with the same tokenizer; rather one with the same prompt."""
-    wanted = config.to_dict()
-    found: tuple[dict[str, Any], float] | None = None
-    for path in _newest(runs_dir):
-        values, tokens = _values(CellPaths(path.parent).config), _tokens_a_record(path)
-        if tokens is None or any(_part(values, key) != _part(wanted, key) for key in _TEXTS):
-            continue
-        if all(_part(values, key) == _part(wanted, key) for key in _PROMPT):
-            found = values, tokens
-            break
-        found = found or (values, tokens)
+_TEXTS = ("data.train", "model.name_or_path", "model.revision", "model.tokenizer")
+_PROMPT = ("prompt", "task", "train.max_length", "train.overlong")
+
+
+def counted_tokens(trainings: Sequence[Training], config: SFTConfig) -> Counted | None:
+    """Of the newest training on the same data with the same tokenizer; rather one with the same prompt."""
+    wanted = config.to_dict() if trainings else {}
+    alike = [one for one in trainings if one.tokens_a_record and _is_alike(one, wanted, _TEXTS)]
+    found = next((one for one in alike if _is_alike(one, wanted, _PROMPT)), alike[0] if alike else None)
+    if found is None or found.tokens_a_record is None:
+        return None
     try:
-        return Counted(SFTConfig.model_validate(found[0]), found[1]) if found else None
+        return Counted(SFTConfig.model_validate(found.settings), found.tokens_a_record)
     except ValidationError:  # written by another version
         return None
 
 
-_TEXTS = ("data.train", "model.name_or_path", "model.revision", "model.tokenizer")
-_PROMPT = ("prompt", "task", "train.max_length", "train.overlong")
+def _is_alike(training: Training, wanted: dict[str, Any], keys: Sequence[str]) -> bool:
+    return all(_part(training.settings, key) == _part(wanted, key) for key in keys)
 
 
 def _part(values: Any, key: str) -> Any:
     for name in key.split("."):
         values = values.get(name) if isinstance(values, dict) else None
     return values
-
-
-def _values(path: Path) -> dict[str, Any]:
-    try:
-        value = read_json(path)
-    except CorruptError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _tokens_a_record(path: Path) -> float | None:
-    summary = _values(path)
-    tokens, records = summary.get("tokens"), summary.get("records")
-    return tokens / records if isinstance(tokens, int) and isinstance(records, int) and records else None
-
-
-def _newest(runs_dir: Path) -> list[Path]:
-    once = {path.resolve() for path in runs_dir.glob("*/cells/*/summary.json")}  # `latest` points at one of the runs
-    found = [(path.stat().st_mtime, path) for path in once]
-    return [path for _, path in sorted(found, reverse=True)[:_MOST_SUMMARIES]]
-
-
-def _performance(path: Path) -> dict[str, Any]:
-    value = _values(path).get("performance")
-    return value if isinstance(value, dict) and isinstance(value.get("flops_per_s"), int | float) else {}

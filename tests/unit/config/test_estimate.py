@@ -10,7 +10,7 @@ import pytest
 
 from sftlib.config.estimate.compute import Work, flops, kind_of
 from sftlib.config.estimate.devices import device_named
-from sftlib.config.estimate.history import counted_tokens, measured_rate
+from sftlib.config.estimate.history import counted_tokens, measured_rate, read_trainings
 from sftlib.config.estimate.lengths import estimate_lengths
 from sftlib.config.estimate.memory import Load, numbers_of, training_memory
 from sftlib.config.estimate.shape import shape_of
@@ -148,15 +148,15 @@ def test_tokens_are_those_that_a_training_on_the_same_records_counted(tmp_path: 
 
     made: list[str] = []
     wanted = config(data={"train": "a.jsonl"}, lora={"r": 4}, prompt={"system": "short"})
-    assert counted_tokens(tmp_path, wanted) is None
+    assert counted_tokens(read_trainings(tmp_path), wanted) is None
     trained("other-data", 1000, data={"train": "b.jsonl"})
     trained("other-tokenizer", 2000, model={"name_or_path": "another"})
-    assert counted_tokens(tmp_path, wanted) is None
+    assert counted_tokens(read_trainings(tmp_path), wanted) is None
     trained("same-prompt", 300, prompt={"system": "short"})
     trained("long-prompt", 4000, prompt={"system": "long"})
-    found = counted_tokens(tmp_path, wanted)
+    found = counted_tokens(read_trainings(tmp_path), wanted)
     assert found is not None and found.tokens == 30 and found.config.prompt.system == "short", "rather than the newest"
-    found = counted_tokens(tmp_path, config(data={"train": "a.jsonl"}, prompt={"system": "third"}))
+    found = counted_tokens(read_trainings(tmp_path), config(data={"train": "a.jsonl"}, prompt={"system": "third"}))
     assert found is not None and found.tokens == 400, "else the newest: characters to a token are like its own"
 
 
@@ -169,6 +169,6 @@ def test_history_is_read_from_summaries_of_the_same_kind(tmp_path: Path) -> None
         (folder / "summary.json").write_text(json.dumps({"performance": performance}))
     (tmp_path / "run" / "cells" / "c0" / "summary.json.tmp").write_text("{")
     (tmp_path / "latest").symlink_to("run")
-    found = measured_rate(tmp_path, "cpu-x", kind)
+    found = measured_rate(read_trainings(tmp_path), "cpu-x", kind)
     assert found is not None and (found.rate, found.count) == (110.0, 3) and 0 < found.spread < 0.2
-    assert measured_rate(tmp_path, "cpu-x", {**kind, "quantization": "nf4"}) is None
+    assert measured_rate(read_trainings(tmp_path), "cpu-x", {**kind, "quantization": "nf4"}) is None
