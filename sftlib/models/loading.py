@@ -13,7 +13,6 @@ import torch
 
 from sftlib.artifacts.hashing import sha256_file, sha256_value
 from sftlib.artifacts.progress import say
-from sftlib.artifacts.ranks import is_main
 from sftlib.config.layers import reveal
 from sftlib.config.references import BUNDLED, bundled_model
 from sftlib.config.tree import SFTConfig
@@ -100,20 +99,10 @@ def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool =
         further = _dequantized() if gguf else _quantized(config, described, dtype, is_trained)
         if is_4bit(config):
             prepare_4bit()
-        is_sent = is_trained and not further and is_sent_by_first_rank(config)
         with naming_out_of_memory(config, "loading the model"):
-            if is_sent and not is_main():
-                model: Any = _without_weights(config, described, dtype, attention)
-            else:
-                model = AutoModelForCausalLM.from_pretrained(
-                    source,
-                    dtype=dtype,
-                    attn_implementation=attention,
-                    **_placement(config, is_sent),
-                    **hub,
-                    **gguf,
-                    **further,
-                )
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, attn_implementation=attention, **_placement(config), **hub, **gguf, **further
+            )
     where = str(device())
     if device().type == "cpu" and dtype == torch.float32:
         where += f", products by {speed_up_products(model, config.model.cpu_products)}"
@@ -166,31 +155,10 @@ def _class_of(described: Any, source: str) -> Any:
         ) from None
 
 
-def is_sent_by_first_rank(config: SFTConfig) -> bool:
-    """Whether the first rank alone reads the base, and FSDP sends each rank its part: a node then holds it once and not as
-    often as it has devices. accelerate cannot send 4-bit weights; DoRA reads the weights when it is made."""
-    parallel, kind = config.parallel, config.model.quantization.kind
-    return parallel.strategy == "fsdp" and parallel.world_size > 1 and kind == "none" and not config.lora.dora
-
-
-def _without_weights(config: SFTConfig, described: Any, dtype: torch.dtype, attention: str) -> Any:
-    """The model's modules and buffers, with parameters that hold nothing yet."""
-    from accelerate import init_empty_weights
-    from transformers import AutoModelForCausalLM
-
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(
-            described, dtype=dtype, attn_implementation=attention, trust_remote_code=config.model.trust_remote_code
-        )
-    model.tie_weights()  # each parameter was made empty by itself
-    return model
-
-
-def _placement(config: SFTConfig, is_sent: bool) -> dict[str, Any]:
-    """One device a rank; a CPU is where weights are loaded anyway, and where they wait to be sent in parts."""
+def _placement(config: SFTConfig) -> dict[str, Any]:
+    """One device a rank; a CPU is where weights are loaded anyway."""
     where = device()
-    is_put = where.type != "cpu" and config.model.device_map == "auto" and not is_sent
-    return {"device_map": {"": where}} if is_put else {}
+    return {"device_map": {"": where}} if where.type != "cpu" and config.model.device_map == "auto" else {}
 
 
 def _gguf(config: SFTConfig) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from sftlib.config.train import ParallelSection
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError, SftError
 from sftlib.models.cpu_engines import prepare_engine, wants_use_cpu
-from sftlib.models.loading import is_sent_by_first_rank
 
 
 class EngineError(SftError):
@@ -31,14 +30,14 @@ def engine_arguments(config: SFTConfig, layers: list[str]) -> dict[str, Any]:
     if is_launched() and not torch.cuda.is_available():
         arguments["ddp_backend"] = "gloo"
     if parallel.strategy == "fsdp":
-        arguments |= {"fsdp": True, "fsdp_config": fsdp_settings(config, layers)}
+        arguments |= {"fsdp": True, "fsdp_config": fsdp_settings(parallel, layers)}
     elif parallel.strategy.startswith("zero"):
         _require_deepspeed(parallel.strategy)
         arguments["deepspeed"] = deepspeed_settings(parallel)
     return arguments
 
 
-def fsdp_settings(config: SFTConfig, layers: list[str]) -> dict[str, Any]:
+def fsdp_settings(parallel: ParallelSection, layers: list[str]) -> dict[str, Any]:
     """FSDP2: each layer's weights in shards, gathered for its own forward and backward."""
     if not layers:
         raise InputError("parallel.strategy = 'fsdp': the model does not say which layers to shard: use ddp or zero3")
@@ -47,8 +46,10 @@ def fsdp_settings(config: SFTConfig, layers: list[str]) -> dict[str, Any]:
         "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         "transformer_layer_cls_to_wrap": layers,
         "reshard_after_forward": True,
-        "cpu_offload": config.parallel.cpu_offload,
-        "cpu_ram_efficient_loading": is_sent_by_first_rank(config),
+        "cpu_offload": parallel.cpu_offload,
+        # Each rank loads what it shards. With True (accelerate 1.15, weights sent by rank 0) the optimiser of the other ranks
+        # took no step, and 4-bit weights cannot be sent at all.
+        "cpu_ram_efficient_loading": False,
         "state_dict_type": "FULL_STATE_DICT",  # one file, that another world size can resume from
     }
 

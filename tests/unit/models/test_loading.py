@@ -56,25 +56,6 @@ def test_gradients_through_4bit_weights_are_those_of_the_same_weights_unpacked(t
     assert gradients[0].norm() == pytest.approx(gradients[1].norm().item(), rel=1e-3)
 
 
-def test_under_fsdp_the_first_rank_alone_reads_the_base(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others get its weights sent; what is not sent (buffers) they make themselves."""
-    two = {"parallel": {"strategy": "fsdp", "gpus_per_node": 2}}
-    first = load_base(config(tiny_model, **two), is_trained=True)
-    monkeypatch.setenv("RANK", "1")
-    second = load_base(config(tiny_model, **two), is_trained=True)
-    shapes = [{name: (p.shape, p.dtype) for name, p in model.named_parameters()} for model in (first, second)]
-    assert shapes[0] == shapes[1]
-    assert all(p.is_meta for p in second.parameters()) and not any(p.is_meta for p in first.parameters())
-    buffers = [dict(model.named_buffers()) for model in (first, second)]
-    assert buffers[0].keys() == buffers[1].keys() and buffers[0]
-    assert all(torch.equal(buffers[0][name], buffers[1][name]) for name in buffers[0])
-    for sections in ({**two, "lora": {"dora": True}}, {"parallel": {"strategy": "ddp", "gpus_per_node": 2}}):
-        assert not any(p.is_meta for p in load_base(config(tiny_model, **sections), is_trained=True).parameters())
-    assert not any(p.is_meta for p in load_base(config(tiny_model, **two)).parameters()), (
-        "nobody sends for a prediction"
-    )
-
-
 def _unpack(model: Any) -> None:
     import bitsandbytes as bnb
 
