@@ -25,6 +25,7 @@ SUITES = {
         "training_quality": ["--write"],
         "scaling": [],
         "jobs": ["--write"],
+        "many_elements": ["--write"],
     },
     "gpu": {"gpu": ["--all", "--write"]},
 }

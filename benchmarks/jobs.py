@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.harness import median, publish, race
 
 PROJECT = Path(__file__).parents[1]
-CELLS, SHARDS = 1000, 8
+CELLS, SHARDS, RECORDS = 1000, 8, 2000
 STAND_IN = PROJECT / "tests" / "cluster" / "stand_in_sft.py"
 SMALL = {"time_min": 10, "cpus": 1, "memory_gb": 1, "gpus": 0}
 
@@ -36,20 +36,25 @@ def main() -> int:
     return 0
 
 
-def _write(folder: Path, **sections: Any) -> Path:
+SHAPE = {"model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336,
+         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}  # fmt: skip
+
+
+def write_experiment(folder: Path, records: int = 16, cluster: dict[str, Any] | None = None, **sections: Any) -> Path:
+    """An experiment with its data, and a model that is staged as far as planning looks at it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("train", "test"):
-        rows = [{"id": f"r{i}", "text": f"{name} {i}", "label": "ab"[i % 2]} for i in range(16)]
+        rows = [{"id": f"r{i}", "text": f"{name} {i} " * 20, "label": "ab"[i % 2]} for i in range(records)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     values = {
         "name": "bench", "data": {"train": "train.jsonl", "test": "test.jsonl", "cache": False},
         "task": {"type": "classification", "labels": ["a", "b"], "positive": "a"},
         "model": {"name_or_path": "org/model"}, "lora": {"r": 4},
-        "cluster": {"prepare": SMALL, "train": SMALL, "predict": SMALL, "merge": SMALL}, **sections,
+        "cluster": {"prepare": SMALL, "train": SMALL, "predict": SMALL, "merge": SMALL, **(cluster or {})}, **sections,
     }  # fmt: skip
     staged = folder / "hub" / "models--org--model" / "snapshots" / "main"
     staged.mkdir(parents=True, exist_ok=True)
-    (staged / "config.json").touch()
+    (staged / "config.json").write_text(json.dumps(SHAPE))
     os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     path = folder / "experiment.json"
     path.write_text(json.dumps(values))
@@ -59,8 +64,8 @@ def _write(folder: Path, **sections: Any) -> Path:
 def _planning(folder: Path) -> Iterator[dict[str, Any]]:
     """In a process of its own, for its peak memory; without Slurm, whose answer is not ours to speed up."""
     rates = [round(1e-5 * (1 + index), 8) for index in range(CELLS)]
-    path = _write(
-        folder / "plan", sweep={"grid": {"train.learning_rate": rates}},
+    path = write_experiment(
+        folder / "plan", records=RECORDS, sweep={"grid": {"train.learning_rate": rates}},
         predict={"num_shards": SHARDS, "shards_per_job": 1, "baseline": False},
     )  # fmt: skip
     program = (
@@ -81,7 +86,7 @@ def _planning(folder: Path) -> Iterator[dict[str, Any]]:
 
     seconds = race({"": plan, "--scripts": lambda: plan("--scripts")}, rounds=3)
     for options, taken in seconds.items():
-        what = f"sft plan {options}: {CELLS:,} cells x {SHARDS} shards".replace(" :", ":")
+        what = f"sft plan {options}: {CELLS:,} cells x {SHARDS} shards, {RECORDS:,} records".replace(" :", ":")
         allowed = "" if options else "3 s, 200 MB"
         yield {"what": what, "seconds": median(taken), "peak_MB": float(peaks[options]), "allowed": allowed}
 
@@ -114,7 +119,7 @@ def _empty_experiment(folder: Path) -> Iterator[dict[str, Any]]:
     """One cell, one shard, merge; stages that do nothing: what submission, Slurm and supervisors take by themselves."""
     if "SLURM_CONF" not in os.environ:
         return
-    _write(folder / "empty", predict={"num_shards": 1, "baseline": False})
+    write_experiment(folder / "empty", predict={"num_shards": 1, "baseline": False})
     env = {**os.environ, "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, str(STAND_IN), "run", "experiment.json", "--cluster", "slurm", "--wait"]
     started = time.time()

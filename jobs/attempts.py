@@ -15,6 +15,7 @@ from sftlib.artifacts.processes import Process
 from sftlib.paths import RunPaths, file_name
 
 _ALIVE_S = 120.0  # a supervisor gives a sign of life every 30 s
+WALLTIME = "walltime"  # in an ending: why it was asked to stop
 _OTHER_NODE = re.compile(r"\.node\d+\.ending\.json$")
 
 

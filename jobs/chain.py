@@ -22,9 +22,10 @@ from jobs.missing import find_missing
 from jobs.payload import Submission
 from jobs.plan import MERGE, Element, Need, ParallelOf, plan_elements
 from jobs.results import result_lines
-from jobs.rows import live_rows
+from jobs.rows import LiveRows
 from jobs.schedule import Schedule, State
 from jobs.screen import Screen, make_screen
+from jobs.staging import staged_for
 from jobs.stopping import StopRequest
 from jobs.tables import plural
 from sftlib.artifacts.atomic import write_json
@@ -95,8 +96,8 @@ def _run_on_slurm(chain: Chain) -> Outcome:
     from jobs.slurm.live import live_ids, to_submit, without_live
     from jobs.slurm.submitting import cancel, mend
 
-    def show(schedule: Schedule, notes: Mapping[str, str]) -> None:
-        chain.screen.show(live_rows(paths, schedule, board.submission.attempt, notes))
+    def show(notes: Mapping[str, str]) -> None:
+        chain.screen.show(rows.now(notes))
 
     paths, config = chain.run.paths, chain.config
     with sole_driver(paths, chain.screen.say, chain.patience_s):
@@ -110,12 +111,13 @@ def _run_on_slurm(chain: Chain) -> Outcome:
         _say_reuse(chain, need)
         cancel([live.pop(MERGE)] if MERGE in live else [])  # the new one waits for these jobs too
         board: Board = open_board(_submission(chain, elements), live)
+        rows = LiveRows(paths, board.schedule, board.submission.attempt)
         request = fill_queue(board, show, chain.screen.say)
     if not chain.is_waiting and not request.is_made:
         chain.screen.say(f"watch it with  sft status {paths.root} --watch")
         return Outcome(DONE, paths.root, None, board.schedule.states)
     request = request if request.is_made else watch(board, show)
-    chain.screen.settle(live_rows(paths, board.schedule, board.submission.attempt, board.notes))
+    chain.screen.settle(rows.now(board.notes))
     if request.is_made and not board.pending:
         chain.screen.say(f"\nthe jobs go on: `sft status {paths.root}` shows them, `sft cancel {paths.root}` ends them")
         return Outcome(128 + (request.signal or signal.SIGTERM), paths.root, None, board.schedule.states)
@@ -136,7 +138,7 @@ def _submission(chain: Chain, elements: list[Element]) -> Submission:
     _write_spec(attempt, code, elements)
     return Submission(
         chain.run, attempt, elements, chain.config, code, _image_sha256(chain.config), chain.command, chain.grace_s,
-        chain.stage_code,
+        chain.stage_code, staged_for(chain.run),
     )  # fmt: skip
 
 
@@ -152,11 +154,10 @@ def _drive(chain: Chain, need: Need) -> tuple[Schedule, dict[str, Ending], StopR
     elements = plan_elements(chain.run.paths.root, chain.config, need, chain.parallel_of)
     check_fit(elements, chain.config)
     submission = _submission(chain, elements)
-    attempt = submission.attempt
-    schedule, endings, request = drive(
-        submission, lambda schedule: chain.screen.show(live_rows(chain.run.paths, schedule, attempt))
-    )
-    chain.screen.settle(live_rows(chain.run.paths, schedule, attempt))
+    schedule = Schedule(elements)
+    rows = LiveRows(chain.run.paths, schedule, submission.attempt)
+    endings, request = drive(submission, schedule, lambda: chain.screen.show(rows.now()))
+    chain.screen.settle(rows.now())
     return schedule, endings, request
 
 

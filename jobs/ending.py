@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.attempts import Attempt
+from jobs.attempts import WALLTIME, Attempt
 from jobs.policy import Verdict, in_words, verdict
 from jobs.schedule import State
 from jobs.slurm.output import says_out_of_memory
+from jobs.tables import plural
 
 _STATES = {Verdict.DONE: State.DONE, Verdict.INCOMPLETE: State.INCOMPLETE}
 _KILLED = (-9, 137)
@@ -47,10 +48,15 @@ def ending_of(attempt: Attempt, element: str, *, was_stopped: bool) -> Ending:
     code = int(written["exit_code"])
     state = _STATES.get(verdict(code), State.FAILED)
     words = in_words(code)
+    starts = int(written["restarts"]) + 1
     if code in _KILLED and says_out_of_memory(attempt, element):
         words = "out of memory: killed by Slurm; raise cluster.*.memory_gb"
+    elif written["stopped"] == WALLTIME and state is State.FAILED:
+        words = (
+            f"walltime reached in {plural(starts, 'start')} without finishing; raise cluster.*.time_min, then sft rerun"
+        )
     elif written["stopped"] and state is State.FAILED:
         state, words = State.STOPPED, f"stopped ({written['stopped']})"
     elif verdict(code) is Verdict.RESTART:
-        words = f"stopped itself {written['restarts'] + 1} times without finishing"
+        words = f"stopped itself {starts} times without finishing"
     return Ending(state, words, log, float(written["seconds"]), int(written["restarts"]))

@@ -27,7 +27,7 @@ from sftlib.errors import InputError
 _POLL_S = 0.2
 _NO_LIMIT_MIN = 60 * 24 * 365  # submitit wants a walltime; the machine in front of you has none
 
-Show = Callable[[Schedule], None]
+Show = Callable[[], None]
 
 
 @dataclass
@@ -41,9 +41,9 @@ class _Board:
     endings: dict[str, Ending] = field(default_factory=dict)
 
 
-def drive(submission: Submission, show: Show) -> tuple[Schedule, dict[str, Ending], StopRequest]:
+def drive(submission: Submission, schedule: Schedule, show: Show) -> tuple[dict[str, Ending], StopRequest]:
     """Run every element to its end, or until asked to stop; returns once nothing of it runs any more."""
-    board = _Board(submission, Schedule(submission.elements), slots(submission.config))
+    board = _Board(submission, schedule, slots(submission.config))
     with listening() as request:
         while not board.schedule.is_over:
             _collect(board, request)
@@ -51,10 +51,10 @@ def drive(submission: Submission, show: Show) -> tuple[Schedule, dict[str, Endin
                 _stop(board, request)
             else:
                 _start_ready(board)
-            show(board.schedule)
+            show()
             time.sleep(_POLL_S)
-    show(board.schedule)
-    return board.schedule, board.endings, request
+    show()
+    return board.endings, request
 
 
 def slots(config: SFTConfig) -> list[str | None]:

@@ -14,8 +14,8 @@ from jobs import container, machine
 from jobs.attempts import Attempt
 from jobs.container import Bind, Container
 from jobs.nodecheck import NodeNeeds
-from jobs.plan import Element
-from jobs.supervisor import Supervisor
+from jobs.plan import MERGE, Element
+from jobs.supervisor import EARLY_S, Supervisor
 from sftlib.config.launch import STAGE_COMMAND
 from sftlib.config.references import BUNDLED, get_key
 from sftlib.config.rundir import Run
@@ -26,7 +26,8 @@ from sftlib.paths import cache_dir, hub_cache
 STAGE = ("-m", "sftlib")
 # What would lead a stage to other code, or make it believe that something else had launched it.
 _STRANGERS = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PMI_RANK", "PMI_SIZE", "PMIX_RANK")
-_PATHS = ("model.name_or_path", "model.tokenizer", "prompt.template_file")
+_HUB_KEYS = ("model.name_or_path", "model.tokenizer")
+_PATHS = (*_HUB_KEYS, "prompt.template_file")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Submission:
     command: Sequence[str] | None = None  # default: the stage, by the submit side's Python or the image's
     grace_s: float = 45.0
     stage_code: Path | None = None  # default: `code`, which the supervisor runs in any case
+    staged: Sequence[str] = ()  # manifests of what was staged for it
 
     @property
     def stage_command(self) -> Sequence[str]:
@@ -74,8 +76,15 @@ def supervisor(
         needs=None if is_local else _needs(submission, element),
         rendezvous=config.cluster.rendezvous,
         time_limit_s=None if is_local else element.resources.time_min * 60.0,
+        lead_s=signal_lead_s(config, element.resources.time_min),
         exclude=tuple(config.cluster.exclude),
+        staged=() if element.kind == MERGE else tuple(submission.staged),
     )
+
+
+def signal_lead_s(config: SFTConfig, time_min: int) -> int:
+    """Seconds before the walltime at which the stage is asked to stop; less where the walltime is short."""
+    return min(config.cluster.signal_lead_s, max(20, (time_min * 60 - EARLY_S) // 2))
 
 
 def _needs(submission: Submission, element: Element) -> NodeNeeds:
@@ -116,8 +125,9 @@ def binds(run: Run, config: SFTConfig) -> list[Bind]:
 
 
 def _uses_hub(run: Run) -> bool:
-    """Whether a model comes from the Hub's cache; else the host's cache is none of the run's business."""
-    names = [get_key(run.record["config"], _PATHS[0]), *(values.get(_PATHS[0]) for values in _overrides(run))]
+    """Whether a model or tokenizer comes from the Hub's cache; else the host's cache is none of the run's business."""
+    everywhere = ({key: get_key(run.record["config"], key) for key in _HUB_KEYS}, *_overrides(run))
+    names = [values.get(key) for values in everywhere for key in _HUB_KEYS]
     return any(isinstance(name, str) and not name.startswith(("/", BUNDLED)) for name in names)
 
 

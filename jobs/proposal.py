@@ -13,6 +13,7 @@ from sftlib.config.load import Experiment
 from sftlib.config.problems import ConfigError, Problem
 from sftlib.config.rundir import run_root
 from sftlib.config.steps import effective_batch, total_steps
+from sftlib.config.tree import SFTConfig
 from sftlib.errors import DataError
 from sftlib.paths import RunPaths
 
@@ -30,6 +31,12 @@ class Proposal:
     @property
     def exists(self) -> bool:
         return RunPaths(self.root).record.exists()
+
+    @property
+    def placement(self) -> tuple[Path, SFTConfig, list[SFTConfig], list[Element]]:
+        """What jobs.placement looks at."""
+        cells = [cell.config for cell in self.experiment.cells]
+        return self.root, self.experiment.config, cells, self.elements
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -82,22 +89,6 @@ def propose(experiment: Experiment, runs_dir: Path) -> Proposal:
     parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
     elements = plan_elements(root, experiment.config, need, parallel.__getitem__)
     return Proposal(experiment, splits, root, num_shards, elements)
-
-
-def check_placement(proposal: Proposal) -> None:
-    """Image, binds, and what Slurm would refuse; raises ConfigError with all of it."""
-    from jobs import imagecheck
-
-    config = proposal.experiment.config
-    problems = list(imagecheck.problems(config))
-    if config.cluster.scheduler == "slurm":
-        from jobs.slurm import preview
-        from jobs.staging import staging_problems
-
-        problems += staging_problems(cell.config for cell in proposal.experiment.cells)
-        problems += preview.problems(proposal.root, config, proposal.elements)
-    if problems:
-        raise ConfigError(problems)
 
 
 def read_checked(experiment: Experiment) -> dict[str, Split]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from jobs.attempts import Attempt, all_attempts
 from jobs.driver import read_driver
 from jobs.ending import ending_of
 from jobs.missing import Standing, has_current_report, standings
+from jobs.overlaps import Overlaps
 from jobs.plan import (
     FOLD,
     MERGE,
-    PREDICT,
     PREPARE,
     TRAIN,
     Element,
@@ -21,10 +21,9 @@ from jobs.plan import (
     full_need,
     plan_elements,
     prepares_first,
-    shards_in,
 )
 from jobs.progress import all_progress, is_lost, read_progress
-from jobs.schedule import Schedule, State
+from jobs.schedule import OVER, Schedule, State
 from jobs.slurm.endings import ending_in_slurm
 from jobs.slurm.live import job_ids
 from jobs.slurm.queue import Job
@@ -87,26 +86,38 @@ def _row(element: Element, state: str, progress: Progress | None, note: str = ""
     )  # fmt: skip
 
 
-def live_rows(
-    paths: RunPaths, schedule: Schedule, attempt: Attempt, notes: Mapping[str, str] | None = None
-) -> list[Row]:
+@dataclass
+class LiveRows:
     """While driving: the states are the driver's own, the rest is what this attempt's stages say."""
-    rows = []
-    for name, state in schedule.states.items():
-        progress = read_progress(paths, name) if state not in (State.WAITING, State.SKIPPED) else None
-        current = progress if progress and progress.attempt == attempt.number else None
-        rows.append(_row(schedule.elements[name], state, current, (notes or {}).get(name, "")))
-    return rows
+
+    paths: RunPaths
+    schedule: Schedule
+    attempt: Attempt
+    _settled: dict[str, Row] = field(default_factory=dict)  # what is over says nothing new: its file is read once
+
+    def now(self, notes: Mapping[str, str] | None = None) -> list[Row]:
+        return [self._row(name, state, (notes or {}).get(name, "")) for name, state in self.schedule.states.items()]
+
+    def _row(self, name: str, state: State, note: str) -> Row:
+        settled = self._settled.get(name)
+        if settled and (settled.state, settled.note) == (state, note):
+            return settled
+        progress = read_progress(self.paths, name) if state not in (State.WAITING, State.SKIPPED) else None
+        current = progress if progress and progress.attempt == self.attempt.number else None
+        row = _row(self.schedule.elements[name], state, current, note)
+        if state in OVER:
+            self._settled[name] = row
+        return row
 
 
 @dataclass(frozen=True)
 class _Known:
     """What is known of a run besides its manifests."""
 
-    said: list[Progress]
+    said: Overlaps[Progress]  # the newest first
     endings: dict[str, Attempt]
     is_driven: bool
-    jobs: Mapping[str, Job]  # element -> what Slurm says, of those that did not say how they ended
+    jobs: Overlaps[tuple[str, Job]]  # element and what Slurm says of it, of those that did not say how they ended
     attempts: Mapping[str, Attempt]  # of these
 
 
@@ -115,7 +126,9 @@ def status_rows(run: Run, jobs: Mapping[str, Job] | None = None) -> list[Row]:
     driver = read_driver(run.paths)
     is_driven = bool(driver and (driver.is_alive or not driver.is_here))
     attempts = {name: attempt for name, (_, attempt) in job_ids(run.paths).items()} if jobs else {}
-    known = _Known(all_progress(run.paths), _endings(run.paths), is_driven, jobs or {}, attempts)
+    said = Overlaps((progress.element, progress) for progress in all_progress(run.paths))
+    queued = Overlaps((name, (name, job)) for name, job in (jobs or {}).items())
+    known = _Known(said, _endings(run.paths), is_driven, queued, attempts)
     rows = []
     standing_cells = list(standings(run, deep=False))
     if prepares_first(run.config):
@@ -126,12 +139,13 @@ def status_rows(run: Run, jobs: Mapping[str, Job] | None = None) -> list[Row]:
     merge = Element(MERGE, MERGE, (), run.config.cluster.merge)
     rows.append(_state_row(merge, State.DONE if has_current_report(run) else "", "", known))
     hours = gpu_hours(run.paths)
-    return [replace(row, gpu_hours=_hours_of(row, hours)) for row in rows] if hours else rows
+    taken = Overlaps(hours.items())
+    return [replace(row, gpu_hours=_hours_of(row, taken)) for row in rows] if hours else rows
 
 
-def _hours_of(row: Row, hours: Mapping[str, float]) -> float | None:
+def _hours_of(row: Row, taken: Overlaps[float]) -> float | None:
     """Of the element, and of those of other submissions that did a part of it."""
-    about = [taken for name, taken in hours.items() if _overlaps(name, row.element)]
+    about = taken.of(row.element)
     return round(sum(about), 4) if about else None
 
 
@@ -164,12 +178,11 @@ def _status_row(element: Element, standing: Standing, known: _Known) -> Row:
 
 
 def _state_row(element: Element, over: str, note: str, known: _Known) -> Row:
-    progress = next((item for item in known.said if _is_about(item, element)), None)
+    progress = next((item for item in known.said.of(element.id) if _is_about(item, element)), None)
     if over:
         return _row(element, over, progress, note)
-    name = next((name for name in known.jobs if _overlaps(name, element.id)), None)
-    if name is not None:
-        return _slurm_row(element, name, progress, note, known)
+    if queued := known.jobs.of(element.id):
+        return _slurm_row(element, *queued[0], progress, note, known)
     name = progress.element if progress else element.id
     attempt = known.endings.get(name)
     if attempt is not None and (progress is None or progress.attempt <= attempt.number):
@@ -183,9 +196,9 @@ def _state_row(element: Element, over: str, note: str, known: _Known) -> Row:
     return _row(element, progress.state, progress, note)
 
 
-def _slurm_row(element: Element, name: str, progress: Progress | None, note: str, known: _Known) -> Row:
+def _slurm_row(element: Element, name: str, job: Job, progress: Progress | None, note: str, known: _Known) -> Row:
     """An element that is in the queue, or that ended there without a word."""
-    job, attempt = known.jobs[name], known.attempts[name]
+    attempt = known.attempts[name]
     current = progress if progress and progress.attempt == attempt.number else None
     if not job.is_live:
         ending = ending_in_slurm(attempt, replace(element, id=name), job)
@@ -197,17 +210,7 @@ def _slurm_row(element: Element, name: str, progress: Progress | None, note: str
 
 
 def _is_about(progress: Progress, element: Element) -> bool:
-    return progress.kind == element.kind and progress.cell == element.cell and _overlaps(progress.element, element.id)
-
-
-def _overlaps(name: str, other: str) -> bool:
-    """A rerun cuts ranges anew: an element that shares a shard with this one speaks for it."""
-    if name == other:
-        return True
-    if not (name.startswith(PREDICT) and other.startswith(PREDICT)):
-        return False
-    same_cell = name.rpartition("/")[0] == other.rpartition("/")[0]
-    return same_cell and bool(set(shards_in(name)) & set(shards_in(other)))
+    return progress.kind == element.kind and progress.cell == element.cell
 
 
 def _endings(paths: RunPaths) -> dict[str, Attempt]:

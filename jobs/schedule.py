@@ -18,7 +18,7 @@ class State(StrEnum):
     SKIPPED = "skipped"  # what it needs failed
 
 
-_OVER = (State.DONE, State.INCOMPLETE, State.FAILED, State.STOPPED, State.SKIPPED)
+OVER = (State.DONE, State.INCOMPLETE, State.FAILED, State.STOPPED, State.SKIPPED)
 
 
 class Schedule:
@@ -31,7 +31,7 @@ class Schedule:
 
     @property
     def is_over(self) -> bool:
-        return all(state in _OVER for state in self.states.values())
+        return all(state in OVER for state in self.states.values())
 
     @property
     def running(self) -> list[Element]:
@@ -60,7 +60,7 @@ class Schedule:
     def _may_start(self, element: Element) -> bool:
         needed = [self.states[name] for name in element.after]
         if element.condition == AFTER_ANY:
-            return all(state in _OVER for state in needed)
+            return all(state in OVER for state in needed)
         return all(state is State.DONE for state in needed)
 
     def _in(self, state: State) -> list[Element]:

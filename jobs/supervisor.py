@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.attempts import Attempt
+from jobs.attempts import WALLTIME, Attempt
 from jobs.child import NOT_STARTED, Child
 from jobs.container import Container, missing_sources
 from jobs.images import ready_image
@@ -25,6 +25,7 @@ from jobs.policy import Verdict, verdict
 from jobs.slurm.allocation import Allocation, read_allocation
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.processes import Process, current_process
+from sftlib.artifacts.staged import staged_faults
 from sftlib.config.launch import Rendezvous
 from sftlib.errors import (
     ATTEMPT_VARIABLE,
@@ -34,11 +35,13 @@ from sftlib.errors import (
     REQUEUE,
     STOP_VARIABLE,
     UNHEALTHY_NODE,
+    InputError,
     SftError,
 )
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _HEARTBEAT_S = 30.0
+EARLY_S = 60  # by so much Slurm may signal before the asked moment
 _END_S = 90.0  # after a requeue Slurm ends us; a controller that is slow gets this long
 
 
@@ -61,7 +64,9 @@ class Supervisor:
     needs: NodeNeeds | None = None  # looked at before the stage starts
     rendezvous: str = "auto"
     time_limit_s: float | None = None
+    lead_s: float = 0.0  # before the limit, at which the scheduler asks to stop
     exclude: tuple[str, ...] = ()  # nodes that the submission excludes already
+    staged: tuple[str, ...] = ()  # manifests of what the stage needs from the cache
     _stop_reason: str = field(default="", init=False, repr=False)
     _allocation: Allocation | None = field(default=None, init=False, repr=False)
     _started: float = field(default_factory=time.time, init=False, repr=False)
@@ -153,6 +158,8 @@ class Supervisor:
             if faults := node_faults(self.needs) if self.needs else []:
                 self._say("; ".join(faults))
                 return UNHEALTHY_NODE
+            if gone := [fault for path in self.staged for fault in staged_faults(Path(path))]:
+                raise InputError("\n     ".join(gone))
             argv, env = self._command()
             child = Child(argv, env, self._log)
         except SftError as error:
@@ -231,9 +238,11 @@ class Supervisor:
         return ending
 
     def _stopped_words(self) -> str:
-        limit = self.time_limit_s
-        if self._stop_reason and limit and time.time() - self._started > limit - 5:
-            return "walltime"
+        """USR2 is the scheduler's warning before the limit; any stop in its last seconds is the limit's own."""
+        if self._stop_reason and self.time_limit_s:
+            warned_s = self.lead_s + EARLY_S if self._stop_reason == signal.SIGUSR2.name else 5.0
+            if time.time() - self._started > self.time_limit_s - warned_s:
+                return WALLTIME
         return self._stop_reason
 
     def _use(self) -> dict[str, Any]:

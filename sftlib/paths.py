@@ -35,6 +35,11 @@ def datasets_dir(hub: str) -> Path:
     return cache_dir() / "datasets" / hub.replace("/", "--")
 
 
+def staged_manifests() -> Path:
+    """What `sft stage` put into the cache, a file for each model, tokenizer and data set."""
+    return cache_dir() / "staged"
+
+
 def token_cache() -> Path:
     """Tokenised splits, an entry a folder."""
     return cache_dir() / "tokens"

@@ -7,6 +7,8 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -16,6 +18,7 @@ from jobs import machine
 from jobs.commands.options import RUNS_DIR, add_json
 from jobs.staging import unstaged_models
 from jobs.tables import table
+from sftlib.config.launch import torchrun_argv
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DONE
 from sftlib.paths import cache_dir
@@ -28,6 +31,7 @@ _TRAIN = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "pya
 _OPTIONAL = ("bitsandbytes", "deepspeed", "vllm", "wandb")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _LITTLE_MEMORY_GB, _LITTLE_DISK_GB = 4, 5
+_LINKS_S = 90  # importing torch from a cold shared disk takes most of it
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Fact:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
+    parser.add_argument("--quick", action="store_true", help="leave out what takes seconds: the smoke all-reduce")
     parser.add_argument(
         "--runs-dir", metavar="DIR", type=Path, default=RUNS_DIR, help="whose disk is looked at (default: runs)"
     )
@@ -111,6 +116,40 @@ def _cluster(args: argparse.Namespace) -> Iterator[Fact]:
             yield Fact(name, version or f"absent: {without}")
 
 
+def _slurm(args: argparse.Namespace) -> Iterator[Fact]:
+    """Its limits, as a profile must know them."""
+    config = machine.command_output("scontrol", "show", "config") or ""
+    limits = {name: value.strip() for name, _, value in (line.partition("=") for line in config.splitlines())}
+    limits = {name.strip(): value for name, value in limits.items()}
+    if not limits:
+        return  # no Slurm, or none that answers: told above
+    partitions = machine.command_output("sinfo", "--noheader", "--format=%R %l") or ""
+    yield Fact("partitions", ", ".join(partitions.splitlines()) or "none")
+    size, lead = limits.get("MaxArraySize", "unknown"), limits.get("KillWait", "unknown")
+    yield Fact(
+        "arrays", f"MaxArraySize {size} (cluster.max_array_size), KillWait {lead} (cluster.signal_lead_s is before it)"
+    )
+    has_books = machine.command_output("sacct", "--noheader", "--jobs=1") is not None
+    yield Fact("sacct", "answers" if has_books else "does not answer: nothing here needs it")
+
+
+def _links(args: argparse.Namespace) -> Iterator[Fact]:
+    """Two processes, or one for each device, add a number as the ranks of a training do before it starts."""
+    if args.quick or _version("torch") is None:
+        return
+    count = len(machine.devices())
+    env = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if count < 2 else {})}
+    argv = torchrun_argv([], processes=max(2, count), command=[sys.executable, "-m", "sftlib.train.links"])
+    try:
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=_LINKS_S, check=False)
+    except subprocess.TimeoutExpired:
+        yield Fact("all-reduce", f"no sum within {_LINKS_S} s", False, "is another process on the devices?")
+        return
+    is_ok = done.returncode == DONE
+    said = (done.stdout if is_ok else done.stderr).strip().splitlines() or [f"exit {done.returncode}"]
+    yield Fact("all-reduce", said[-1], is_ok, _unless(is_ok, "see above; trainings on several devices need it"))
+
+
 def _caches(args: argparse.Namespace) -> Iterator[Fact]:
     folder = cache_dir()
     parent = next(path for path in (folder, *folder.parents) if path.exists())
@@ -142,6 +181,8 @@ _LOOKS: list[Callable[[argparse.Namespace], Iterator[Fact]]] = [
     _packages,
     _hardware,
     _cluster,
+    _slurm,
     _caches,
     _offline,
+    _links,
 ]

@@ -11,8 +11,9 @@ from typing import Any
 from jobs.audit import refuse_audited
 from jobs.commands.options import add_experiment, add_json, load
 from jobs.estimate import Estimate, estimate_lines, estimates
+from jobs.placement import check_placement
 from jobs.plan import FOLD, MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
-from jobs.proposal import Proposal, check_placement, propose, split_counts
+from jobs.proposal import Proposal, propose, split_counts
 from jobs.tables import number, pairs, plural, shorten, shown, table
 from sftlib.config.cells import Cell
 from sftlib.config.inputs import Split
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         proposal = propose(load(args), args.runs_dir)
-        check_placement(proposal)
+        check_placement(*proposal.placement)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"problems": [problem.as_json() for problem in error.problems]}, indent=2))

@@ -9,15 +9,13 @@ from pathlib import Path
 from jobs.audit import accepted_before, audit_run
 from jobs.chain import Chain, print_outcome, run_chain, screen_for
 from jobs.commands.options import add_json
+from jobs.missing import find_missing
+from jobs.placement import check_placement, placed
+from jobs.plan import plan_elements
 from jobs.staging import stage_bundled
 from jobs.verifying import verify
 from sftlib.artifacts.strays import tidy
-from sftlib.config.layers import find_named, names_in
-from sftlib.config.problems import did_you_mean
 from sftlib.config.rundir import Run, open_run
-from sftlib.config.tree import SFTConfig
-from sftlib.config.yamlfile import read_document
-from sftlib.errors import InputError
 
 EXAMPLE = """examples:
   sft rerun runs/latest
@@ -35,16 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     directory = open_run(args.run_dir)
-    config = _config(directory, args.cluster)
+    screen = screen_for(args.json)
+    config = placed(directory, args.cluster, screen.say) if args.cluster else directory.config
     configs = {cell.id: directory.cell_config(cell.id) for cell in directory.cells}
     parallel = {name: config.parallel for name, config in configs.items()}
+    need = find_missing(directory, deep=False)
+    elements = plan_elements(directory.paths.root, config, need, parallel.__getitem__)
+    check_placement(directory.paths.root, config, configs.values(), elements)
     chain = Chain(
         run=directory,
         config=config,
         parallel_of=parallel.__getitem__,
         deep=True,
         stage=lambda: _stage(directory, args.json),
-        screen=screen_for(args.json),
+        screen=screen,
         is_waiting=args.wait or config.cluster.scheduler == "local",
     )
     if args.verify:
@@ -58,19 +60,6 @@ def _put_away_strays(directory: Run, chain: Chain) -> None:
     for cell in directory.cells:
         for line in tidy(directory.paths.cell(cell.id), directory.num_shards):
             chain.screen.say(line)
-
-
-def _config(directory: Run, profile: str | None) -> SFTConfig:
-    """As the run was submitted; another cluster profile changes where it runs, not what comes out."""
-    if profile is None:
-        return directory.config
-    path = find_named(profile, "slurm", "profiles", Path.cwd())
-    if path is None:
-        known = names_in("slurm", "profiles")
-        raise InputError(f"--cluster {profile}: no such file and no such profile{did_you_mean(profile, known)}")
-    laid = {**read_document(path).values.get("cluster", {}), "profile": profile}
-    values = directory.config.to_dict()
-    return SFTConfig.model_validate({**values, "cluster": {**values["cluster"], **laid}})
 
 
 def _stage(directory: Run, as_json: bool) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from jobs.audit import audit_run
 from jobs.chain import Chain, print_outcome, run_chain, screen_for
 from jobs.commands.options import add_experiment, add_json, given_settings, load
-from jobs.proposal import check_placement, propose
+from jobs.placement import check_placement
+from jobs.proposal import propose
 from jobs.staging import stage_bundled
 from sftlib.config.load import Experiment
 from sftlib.config.rundir import prepare_run
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = load(args)
     proposal = propose(experiment, args.runs_dir)
-    check_placement(proposal)
+    check_placement(*proposal.placement)
     parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
     is_local = experiment.config.cluster.scheduler == "local"
     if is_local and args.wait is False:

@@ -5,25 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jobs.ending import Ending, ending_of
 from jobs.payload import Submission
 from jobs.plan import MERGE
 from jobs.progress import is_lost, read_progress
-from jobs.schedule import Schedule, State
+from jobs.schedule import OVER, Schedule, State
 from jobs.slurm.arrays import Array, arrays_of, fits
 from jobs.slurm.endings import ending_in_slurm
 from jobs.slurm.journal import Journal
-from jobs.slurm.queue import Job, count_jobs, read_queue
-from jobs.slurm.submitting import submit
+from jobs.slurm.queue import Job, count_live, read_queue
+from jobs.slurm.submitting import QueueFullError, submit
 from jobs.stopping import StopRequest, listening
 from jobs.tables import plural
 from sftlib.errors import SftError
 
 _LOOK_S = 1.0  # at files; Slurm itself is asked every cluster.poll_s
-_OVER = (State.DONE, State.INCOMPLETE, State.FAILED, State.STOPPED, State.SKIPPED)
-
-Show = Callable[[Schedule, Mapping[str, str]], None]
+Show = Callable[[Mapping[str, str]], None]  # element -> a word on it
 Say = Callable[[str], None]
 
 
@@ -67,7 +66,7 @@ def fill_queue(board: Board, show: Show, say: Say) -> StopRequest:
             say(f"waiting        cluster.max_submit is {limit}: {plural(left, 'element')} go in as others end")
         while board.pending and not request.is_made:
             _look(board)
-            show(board.schedule, board.notes)
+            show(board.notes)
             time.sleep(_LOOK_S)
     return request
 
@@ -77,7 +76,7 @@ def watch(board: Board, show: Show) -> StopRequest:
     with listening() as request:
         while not board.schedule.is_over and not request.is_made:
             _look(board)
-            show(board.schedule, board.notes)
+            show(board.notes)
             time.sleep(_LOOK_S)
     return request
 
@@ -90,8 +89,11 @@ def _submitted(board: Board) -> str:
 
 
 def _submit_what_fits(board: Board) -> None:
-    limit = board.submission.config.cluster.max_submit
-    count = fits(board.pending, None if limit is None else limit - count_jobs())
+    cluster, room = board.submission.config.cluster, None
+    if cluster.max_submit is not None:
+        room = cluster.max_submit - count_live(board.submission.run.paths, board.poll_s)
+        board.asked = time.monotonic()
+    count = fits(board.pending, room)
     if not count:
         return
     submit(board.submission, board.journal, board.pending[:count], board.job_ids)
@@ -101,9 +103,7 @@ def _submit_what_fits(board: Board) -> None:
 
 def _look(board: Board) -> None:
     """Take in what files say, and now and then what Slurm says; then submit what there is room for."""
-    for name, state in list(board.schedule.states.items()):
-        if state not in _OVER:
-            _look_at(board, name)
+    _read_files(board)
     if time.monotonic() - board.asked < board.poll_s:
         return
     board.asked = time.monotonic()
@@ -114,21 +114,38 @@ def _look(board: Board) -> None:
         return
     if board.pending:
         board.pending = [part for array in board.pending if (part := _wanted(board, array))]
-        _submit_what_fits(board)
+        try:
+            _submit_what_fits(board)
+        except QueueFullError as error:  # jobs of this user that are not ours: there is room again when they end
+            board.notes[MERGE] = str(error)
 
 
-def _look_at(board: Board, name: str) -> None:
-    attempt = board.submission.attempt
-    if attempt.ending(name).exists():
-        _end(board, name, ending_of(attempt, name, was_stopped=False))
-    elif board.schedule.states[name] is State.WAITING:
-        progress = read_progress(board.submission.run.paths, name)
-        if progress and progress.attempt == attempt.number and not is_lost(progress):
-            board.schedule.start(name)
+def _read_files(board: Board) -> None:
+    """Two listings instead of two looks at each element: a shared file system notices thousands of those a second."""
+    attempt, paths = board.submission.attempt, board.submission.run.paths
+    ended, speaking = _names(attempt.root), _names(paths.progress)
+    for name, state in list(board.schedule.states.items()):
+        if state in OVER:
+            continue
+        if attempt.ending(name).name in ended:
+            _end(board, name, ending_of(attempt, name, was_stopped=False))
+        elif state is State.WAITING and paths.element_progress(name).name in speaking:
+            _note_start(board, name)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _note_start(board: Board, name: str) -> None:
+    """Stages speak as soon as they run, long before Slurm is asked again."""
+    progress = read_progress(board.submission.run.paths, name)
+    if progress and progress.attempt == board.submission.attempt.number and not is_lost(progress):
+        board.schedule.start(name)
 
 
 def _ask(board: Board) -> None:
-    ids = {name: job for name, job in board.journal.job_ids().items() if board.schedule.states[name] not in _OVER}
+    ids = {name: job for name, job in board.journal.job_ids().items() if board.schedule.states[name] not in OVER}
     board.jobs = read_queue(board.submission.run.paths, ids.values(), board.poll_s)
     for name, job_id in ids.items():
         _take_in(board, name, board.jobs.get(job_id))
@@ -160,5 +177,5 @@ def _end(board: Board, name: str, ending: Ending) -> None:
 
 def _wanted(board: Board, array: Array) -> Array | None:
     """The array without what is skipped by now; nothing where nothing is left."""
-    left = tuple(e for e in array.elements if board.schedule.states[e.id] not in _OVER)
+    left = tuple(e for e in array.elements if board.schedule.states[e.id] not in OVER)
     return Array(array.name, left) if left else None

@@ -44,23 +44,45 @@ def read_queue(paths: RunPaths, job_ids: Iterable[str], poll_s: float) -> dict[s
     wanted = set(job_ids)
     if not wanted:
         return {}
-    known = _remembered(paths, poll_s)
-    if known is None:
-        known = ask(wanted)
-        write_json(paths.queue, {"time": time.time(), "jobs": {name: asdict(job) for name, job in known.items()}})
-    return {name: job for name, job in known.items() if name in wanted}
+    return {name: job for name, job in _answer(paths, wanted, poll_s).items() if name in wanted}
+
+
+def count_live(paths: RunPaths, poll_s: float) -> int:
+    """Jobs of this user in the queue, array elements one by one, as submit limits count them; by the same answer."""
+    return sum(job.is_live for job in _answer(paths, set(), poll_s).values())
+
+
+def _answer(paths: RunPaths, wanted: set[str], poll_s: float) -> dict[str, Job]:
+    """All that Slurm says of this user's jobs, remembered for the next who asks."""
+    if remembered := _remembered(paths, poll_s):
+        return remembered[1]
+    known = ask(wanted)
+    _remember(paths, time.time(), known)
+    return known
+
+
+def note_submitted(paths: RunPaths, job_ids: Iterable[str], poll_s: float) -> None:
+    """What was asked before did not know these: they are in the queue, and Slurm need not be asked for that."""
+    if remembered := _remembered(paths, poll_s):
+        asked, known = remembered
+        _remember(paths, asked, {**known, **dict.fromkeys(job_ids, Job("PENDING"))})
 
 
 def forget_queue(paths: RunPaths) -> None:
-    """After a submission what was asked before is no longer so."""
+    """What was asked before is no longer so."""
     paths.queue.unlink(missing_ok=True)
 
 
-def _remembered(paths: RunPaths, poll_s: float) -> dict[str, Job] | None:
+def _remember(paths: RunPaths, asked: float, known: Mapping[str, Job]) -> None:
+    write_json(paths.queue, {"time": asked, "jobs": {name: asdict(job) for name, job in known.items()}})
+
+
+def _remembered(paths: RunPaths, poll_s: float) -> tuple[float, dict[str, Job]] | None:
+    """When it was asked, and the answer; nothing where that was too long ago."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         record = json.loads(paths.queue.read_text(encoding="utf-8"))
         if 0 <= time.time() - record["time"] < poll_s:
-            return {name: Job(**job) for name, job in record["jobs"].items()}
+            return record["time"], {name: Job(**job) for name, job in record["jobs"].items()}
     return None
 
 
@@ -106,14 +128,6 @@ def jobs_named(names: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
         raise SftError(f"squeue does not answer: {done.stderr.strip()[-300:]}; try again when the controller is back")
     pairs = (line.partition("|") for line in done.stdout.splitlines())
     return {job: name for job, _, name in pairs if name in wanted}
-
-
-def count_jobs() -> int:
-    """Jobs of this user in the queue, array elements counted one by one, as submit limits count them."""
-    done = run("squeue", "--me", "--array", "--noheader", "--format=%i")
-    if done.returncode:
-        raise SftError(f"squeue does not answer: {done.stderr.strip()[-300:]}; try again when the controller is back")
-    return len(done.stdout.split())
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:

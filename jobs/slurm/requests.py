@@ -6,13 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jobs.payload import Submission, host_python
+from jobs.payload import Submission, host_python, signal_lead_s
 from jobs.slurm.arrays import Array
 from sftlib.artifacts.hashing import sha256_text
 from sftlib.config.cluster import ClusterSection
-from sftlib.config.tree import SFTConfig
-
-_EARLY_S = 60  # Slurm may signal that much before the asked moment
 
 
 def executor_for(submission: Submission, array: Array, waits_for: str | None) -> Any:
@@ -104,8 +101,3 @@ def job_name(submission: Submission, array: Array) -> str:
 
 def _place(root: Path) -> str:
     return sha256_text(str(root))[:8]
-
-
-def signal_lead_s(config: SFTConfig, time_min: int) -> int:
-    """Seconds before the walltime at which the stage is asked to stop; less where the walltime is short."""
-    return min(config.cluster.signal_lead_s, max(20, (time_min * 60 - _EARLY_S) // 2))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from jobs.payload import Submission, supervisor
 from jobs.slurm.arrays import Array, dependency
 from jobs.slurm.journal import Journal, all_journals
-from jobs.slurm.queue import forget_queue, jobs_named, run
+from jobs.slurm.queue import jobs_named, note_submitted, run
 from jobs.slurm.requests import executor_for, job_name
 from jobs.tables import plural
 from sftlib.errors import SftError
@@ -32,6 +32,10 @@ _REMEDIES = (
 Say = Callable[[str], None]
 
 
+class QueueFullError(SftError):
+    """No more jobs of this user are taken now; later perhaps."""
+
+
 def submit(submission: Submission, journal: Journal, arrays: Sequence[Array], job_ids: Mapping[str, str]) -> None:
     """Submit these arrays and let them start; when one is refused, those before it are taken back.
 
@@ -48,7 +52,7 @@ def submit(submission: Submission, journal: Journal, arrays: Sequence[Array], jo
         take_back(journal)
         raise
     _release(journal)
-    forget_queue(submission.run.paths)
+    note_submitted(submission.run.paths, journal.job_ids().values(), submission.config.cluster.poll_s)
 
 
 def _sbatch(submission: Submission, array: Array, waits_for: str | None) -> str:
@@ -60,7 +64,8 @@ def _sbatch(submission: Submission, array: Array, waits_for: str | None) -> str:
     try:
         jobs = executor.submit_array(payloads)
     except (FailedJobError, FailedSubmissionError) as error:
-        raise SftError(f"Slurm refused {array.name}: {explained(str(error))}") from None
+        refusal = QueueFullError if "MaxSubmitJob" in str(error) else SftError
+        raise refusal(f"Slurm refused {array.name}: {explained(str(error))}") from None
     return str(jobs[0].job_id).partition("_")[0]
 
 

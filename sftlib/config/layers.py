@@ -78,12 +78,24 @@ def collect(path: Path, overrides: list[str], profile: str | None) -> Layers:
     layers.lay(document.values, document.place)
     named = profile or chosen.get("cluster.profile") or (document.values.get("cluster") or {}).get("profile")
     named = named or ("slurm" if shutil.which("sbatch") else "local")
-    _lay_named(layers, str(named), "slurm", "profiles", "cluster.profile", near=path.parent)
-    layers.lay({"cluster": {"profile": str(named)}}, lambda key: "cluster profile")
+    _lay_profile(layers, str(named), near=path.parent)
     for key, value in settings:
         layers.lay({key: value} if "." not in key else _nested(key, value), lambda key: "--set")
     layers.values = _substitute(layers, layers.values, "")
     return layers
+
+
+def collect_profile(name: str, near: Path) -> Layers:
+    """A cluster profile alone."""
+    layers = Layers()
+    _lay_profile(layers, name, near)
+    layers.values = _substitute(layers, layers.values, "")
+    return layers
+
+
+def _lay_profile(layers: Layers, name: str, near: Path) -> None:
+    _lay_named(layers, name, "slurm", "profiles", "cluster.profile", near=near)
+    layers.lay({"cluster": {"profile": name}}, lambda key: "cluster profile")
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

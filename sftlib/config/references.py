@@ -14,7 +14,7 @@ BUNDLED = "bundled:"
 BUNDLED_DATA = Path(__file__).resolve().parent.parent / "data"
 _PATH_KEYS = (
     "data.train.path", "data.validation.path", "data.test.path", "prompt.template_file", "prompt.strategy_file",
-    "container.image", "model.tokenizer",
+    "container.image",
 )  # fmt: skip
 # A strategy's generation parameters, by the names that such files use.
 _PARAMETERS = {"max_tokens": "max_new_tokens", "max_new_tokens": "max_new_tokens", "temperature": "temperature",
@@ -51,7 +51,8 @@ def resolve(values: dict[str, Any], base: Path) -> tuple[dict[str, Any], list[Pr
         if isinstance(given, str) and "${" not in given:
             values = with_key(values, key, str(locate(given, base, key)))
     values = _resolve_function(values, base)
-    values = _resolve_model(values, base, problems)
+    for key in ("model.name_or_path", "model.tokenizer"):
+        values = _resolve_model(values, key, base, problems)
     values = _resolve_strategy(values, problems)
     return values, problems
 
@@ -81,16 +82,17 @@ def bundled_model(name: str) -> Path:
     return cache_dir() / "models" / name
 
 
-def _resolve_model(values: dict[str, Any], base: Path, problems: list[Problem]) -> dict[str, Any]:
-    given = get_key(values, "model.name_or_path")
+def _resolve_model(values: dict[str, Any], key: str, base: Path, problems: list[Problem]) -> dict[str, Any]:
+    """A folder beside the experiment, or a Hub id."""
+    given = get_key(values, key)
     if not isinstance(given, str) or given.startswith(BUNDLED) or "${" in given:
         return values
     path = locate(given, base)
     if path.is_dir():
-        return with_key(values, "model.name_or_path", str(path))
+        return with_key(values, key, str(path))
     if given.startswith((".", "/", "~")) or given.count("/") > 1:
         message = "there is no such folder: expected a model folder, a Hub id such as org/name, or bundled:NAME"
-        problems.append(Problem("model.name_or_path", message, given))
+        problems.append(Problem(key, message, given))
     return values
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from sftlib.artifacts.atomic import replacing_dir, write_json, write_text
 from sftlib.artifacts.hashing import sha256_file
 from sftlib.artifacts.progress import say
+from sftlib.artifacts.staged import DATA, record_staged
 from sftlib.config.data import DataSection, Source
 from sftlib.config.inputs import SPLITS
 from sftlib.config.sources import STAGED_RECORD, choose_files, read_staged, readme_of
@@ -56,6 +57,7 @@ def _stage(hub: str, revision: str | None, sources: dict[str, Source]) -> Path:
             f"Private ones need HF_TOKEN"
         ) from None
     write_text(datasets_dir(hub) / "refs" / quote(revision or "main", safe=""), commit)
+    record_staged(DATA, hub, revision, folder, commit)
     if revision is None:
         say(f"data set {hub}: pinned to commit {commit}; write it as revision to have it everywhere")
     return folder

@@ -58,9 +58,11 @@ def load_tokenizer(config: SFTConfig) -> Any:
     from transformers import AutoTokenizer
 
     source = config.model.tokenizer or model_source(config)
-    further = {} if config.model.tokenizer else _gguf(config)
+    hub, further = _hub_arguments(config), _gguf(config)
+    if config.model.tokenizer:  # from elsewhere: the model's revision means nothing there
+        hub, further = {name: value for name, value in hub.items() if name != "revision"}, {}
     with _naming_source(config, source):
-        tokenizer = AutoTokenizer.from_pretrained(source, **_hub_arguments(config), **further)
+        tokenizer = AutoTokenizer.from_pretrained(source, **hub, **further)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

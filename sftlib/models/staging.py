@@ -17,12 +17,15 @@ from pathlib import Path
 from sftlib.artifacts.atomic import replacing_dir
 from sftlib.artifacts.hashing import sha256_file
 from sftlib.artifacts.progress import say
+from sftlib.artifacts.staged import MODEL, TOKENIZER, record_staged
 from sftlib.config.load import load_experiment
 from sftlib.config.problems import did_you_mean
 from sftlib.config.references import BUNDLED, bundled_model
 from sftlib.data.hub import stage_datasets
 from sftlib.errors import CorruptError, InputError, SftError
 
+_TOKENIZER_FILES = ["*token*", "*.model", "vocab*", "merges*", "chat_template*", "config.json"]
+_LEFT_OUT = ["*.pt", "*.bin", "*.pth", "original/*"]
 HELP = "fetch what an experiment needs (model, data sets) into the cache"
 EXAMPLE = "example:\n  sft stage configs/experiments/demo_cpu.yaml"
 
@@ -52,32 +55,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = load_experiment(arguments.experiment, arguments.set, "local").config
-    for folder in stage_datasets(config.data):
-        print(folder)
+    experiment = load_experiment(arguments.experiment, arguments.set, "local")
+    configs = [experiment.config, *(cell.config for cell in experiment.cells)]  # a sweep may name other models and data
+    for data in {config.data.model_dump_json(): config.data for config in configs}.values():
+        for folder in stage_datasets(data):
+            print(folder)
     if arguments.only == "data":
         return 0
-    given = config.model.name_or_path
-    if given.startswith(BUNDLED):
-        print(stage_bundled(given.removeprefix(BUNDLED)))
-    elif Path(given).is_dir():
-        print(given)
-    else:
-        print(_stage_hub(given, config.model.revision))
+    for name, revision in dict.fromkeys((config.model.name_or_path, config.model.revision) for config in configs):
+        print(_stage_model(name, revision))
+    for name in dict.fromkeys(config.model.tokenizer for config in configs if config.model.tokenizer):
+        if not Path(name).is_dir():
+            print(_stage_hub(TOKENIZER, name, None))
     return 0
 
 
-def _stage_hub(name: str, revision: str | None) -> str:
+def _stage_model(name: str, revision: str | None) -> Path:
+    if name.startswith(BUNDLED):
+        folder = stage_bundled(name.removeprefix(BUNDLED))
+        record_staged(MODEL, name, revision, folder)
+        return folder
+    return Path(name) if Path(name).is_dir() else _stage_hub(MODEL, name, revision)
+
+
+def _stage_hub(kind: str, name: str, revision: str | None) -> Path:
+    """The files of a revision in the Hub library's own cache; its folder bears the name of the commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    say(f"fetching {name} from the hub")
+    say(f"fetching {kind} {name} from the hub")
+    only = _TOKENIZER_FILES if kind == TOKENIZER else None
     try:
-        return snapshot_download(name, revision=revision, ignore_patterns=["*.pt", "*.bin", "*.pth", "original/*"])
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=only, ignore_patterns=_LEFT_OUT))
     except (HfHubHTTPError, OSError) as error:
+        key = "model.tokenizer" if kind == TOKENIZER else "model.name_or_path"
         raise SftError(
-            f"model.name_or_path = {name!r}: the hub did not give it ({type(error).__name__}: {str(error)[:200]})"
+            f"{key} = {name!r}: the hub did not give it ({type(error).__name__}: {str(error)[:200]})"
         ) from None
+    record_staged(kind, name, revision, folder, folder.name)
+    return folder
 
 
 def stage_bundled(name: str) -> Path:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _TOLD = (BAD_CONFIG, BAD_DATA, UNHEALTHY_NODE, REQUEUE, WRONG_INPUT)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the ranks of this node to their end."""
+    from torch.distributed import DistNetworkError
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
@@ -33,9 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
     for number in _REQUESTS:
         signal.signal(number, _hand_on)
     try:
-        run(parsed)
+        with tempfile.TemporaryDirectory(prefix="sft-torchrun-") as folder:  # torchrun leaves its own behind
+            parsed.log_dir = parsed.log_dir or folder
+            run(parsed)
     except ChildFailedError as error:
         return exit_code(_codes(error))
+    except DistNetworkError as error:
+        print(f"sft: the nodes of this element do not find each other: {str(error).splitlines()[0]}", file=sys.stderr)
+        return UNHEALTHY_NODE
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0

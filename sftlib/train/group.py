@@ -12,6 +12,7 @@ import torch.distributed as dist
 from sftlib.artifacts.ranks import is_launched, is_main, local_rank, world_size
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
+from sftlib.train.links import check_links
 
 # Preparing data may take rank 0 hours; the others wait, and learn at once when it dies: their connection closes.
 _PATIENCE = timedelta(days=2)
@@ -27,6 +28,7 @@ def open_group(timeout_min: int) -> None:
         torch.cuda.set_device(local_rank())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=timeout_min))
+    check_links()
     _waiting = dist.new_group(backend="gloo", timeout=_PATIENCE)
 
 

@@ -28,6 +28,7 @@ class Workplace:
     cluster: Cluster
     folder: Path
     is_real: bool = False
+    project: Path = PROJECT  # whose source is run
 
     def write(self, records: int = 12, **sections: Any) -> Path:
         for name in ("train", "test"):
@@ -50,7 +51,7 @@ class Workplace:
         return path
 
     def command(self, *arguments: str | Path) -> list[str]:
-        program = ["-m", "jobs.cli"] if self.is_real else [str(HERE / "stand_in_sft.py")]
+        program = ["-m", "jobs.cli"] if self.is_real else [str(self.project / "tests" / "cluster" / "stand_in_sft.py")]
         return [sys.executable, *program, *map(str, arguments)]
 
     @property
@@ -60,7 +61,7 @@ class Workplace:
         (staged / "config.json").touch()
         conf = str(self.cluster.base / "etc" / "slurm.conf")
         return {
-            **os.environ, "SLURM_CONF": conf, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1",
+            **os.environ, "SLURM_CONF": conf, "PYTHONPATH": str(self.project), "OMP_NUM_THREADS": "1",
             "HF_HUB_CACHE": str(self.folder / "hub"),
         }  # fmt: skip
 

@@ -73,7 +73,7 @@ def test_the_walltime_is_met_with_a_checkpoint_and_another_start(place: Workplac
     assert [json.loads(line)["exit_code"] for line in use] == [75, 0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def strict_cluster() -> Iterator[Cluster]:
     """Small arrays, few jobs in the queue, and memory that is watched."""
     folder = Path(tempfile.mkdtemp(prefix="sft-strict-"))
@@ -90,8 +90,8 @@ def strict_cluster() -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
-def test_limits_and_memory(strict_cluster: Cluster, tmp_path: Path) -> None:
-    """14 elements where an array holds 6 and the queue 10: in as few arrays as can be, each once; then one too greedy."""
+def test_limits(strict_cluster: Cluster, tmp_path: Path) -> None:
+    """14 elements where an array holds 6 and the queue 10: in as few arrays as can be, each once."""
     place = Workplace(strict_cluster, tmp_path)
     limits = {"max_array_size": 6, "max_submit": 10}
     place.write(predict={"num_shards": 12, "shards_per_job": 1, "baseline": False}, cluster=cluster_section(**limits))
@@ -104,12 +104,29 @@ def test_limits_and_memory(strict_cluster: Cluster, tmp_path: Path) -> None:
     assert sizes == [1, 6, 6, 1]
     assert len(place.starts()) == 14 and set(place.starts().values()) == {1}
 
-    place.write(cluster=cluster_section(poll_s=30), lora={"r": 8})
-    place.behave(train__main={"allocate_mb": 1800, "sleep": 60})
-    said = place.run("--wait", expect=3, timeout_s=200)
+
+@pytest.mark.slow
+def test_what_runs_out_is_named(strict_cluster: Cluster, tmp_path: Path) -> None:
+    """Memory and walltime, each without a word of the stage: the status names what to raise."""
+    for name in ("late", "greedy"):
+        (tmp_path / name).mkdir()
+    late, greedy = Workplace(strict_cluster, tmp_path / "late"), Workplace(strict_cluster, tmp_path / "greedy")
+    late.write(cluster=cluster_section(train={**SMALL, "time_min": 1}))
+    late.behave(train__main={"sleep": 300, "deaf": True})
+    late.run()
+    greedy.write()
+    greedy.behave(train__main={"allocate_mb": 1800, "sleep": 60})
+    said = greedy.run("--wait", expect=3, timeout_s=200)
     assert "train/main failed: out of memory" in said and "cluster.train.memory_gb (now 1)" in said, said
+    assert "out of memory" in note(greedy, "train/main")
+    wait_until("the time is over", lambda: has_ended(late, "merge"), timeout_s=150)
+    late.latest.paths.queue.unlink(missing_ok=True)
+    assert note(late, "train/main") == "walltime of 1 min reached; raise cluster.train.time_min"
+
+
+def note(place: Workplace, element: str) -> str:
     status = json.loads(place.sft("status", "runs/latest", "--json"))
-    assert "out of memory" in next(row["note"] for row in status["rows"] if row["element"] == "train/main")
+    return next(row["note"] for row in status["rows"] if row["element"] == element)
 
 
 SUBMIT_SIDE = ("annotated_types", "cloudpickle", "pydantic", "pydantic_core", "submitit", "typing_extensions.py",

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from experiments import Workplace
+from experiments import PROJECT, Workplace, cluster_section
 from real_cluster import Cluster, wait_until
 
 from sftlib.artifacts.shards import VALID, check_shard
@@ -36,6 +36,46 @@ def test_a_run_from_submission_to_report(place: Workplace) -> None:
     frozen = {Path(event["code"]).parts[-3].partition("-")[0] for event in place.trace()}
     assert frozen == {"code"}  # the copy in the run directory, whatever happens to the working tree
     assert "nothing to do" in place.run("--wait")
+
+
+def test_editing_the_source_changes_no_queued_job(cluster: Cluster, outputs: Path) -> None:
+    """What waits in the queue runs the source of the submission, whatever becomes of the working tree."""
+    code = outputs / "code"
+    for part in ("jobs", "sftlib", "slurm", "configs", "tests/cluster", "tests/unit/jobs"):
+        shutil.copytree(PROJECT / part, code / part, ignore=shutil.ignore_patterns("__pycache__", "posts"))
+    place = Workplace(cluster, outputs, project=code)
+    place.write()
+    place.behave(train__main={"sleep": 4})
+    place.run()
+    wait_until("the first element runs", lambda: is_running(place, "train/main"))
+    for edited in ("jobs/supervisor.py", "sftlib/artifacts/shards.py", "sftlib/__init__.py"):
+        (code / edited).write_text("raise SystemExit('edited after the submission')")
+    wait_until("it is over", lambda: has_ended(place, "merge"), timeout_s=60)
+    assert place.starts() == {"train/main": 1, "predict/main/0-1": 1, "predict/main/2-3": 1, "merge": 1}
+    assert (place.latest.paths.report.html).exists()
+
+
+def test_more_elements_than_an_array_may_hold(place: Workplace) -> None:
+    """1,200 in as few arrays as Slurm takes: its largest index is MaxArraySize - 1. None of them may start here."""
+    place.write(records=1200, predict={"num_shards": 1198, "shards_per_job": 1, "baseline": False})
+    place.behave(train__main={"sleep": 100})
+    said = place.run()
+    assert "1,200 elements in 4 arrays" in said
+    journal = (place.latest.paths.attempt(1) / "submission.jsonl").read_text().splitlines()
+    sizes = [len(event["elements"]) for event in map(json.loads, journal) if event["event"] == "intended"]
+    assert sizes == [1, 1001, 197, 1]
+    assert "cancelled 1,200 elements" in place.sft("cancel", "runs/latest")
+    wait_until("nothing is left", lambda: not in_queue(place))
+
+
+def test_a_full_queue_is_waited_for(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of the same user that are not ours fill it: sbatch refuses, and what is left goes in when it does not."""
+    place.write(cluster=cluster_section(max_submit=3))
+    refuse_sbatch(place, monkeypatch, call=2)
+    said = place.run("--wait", timeout_s=200)
+    assert "waiting        cluster.max_submit is 3: 3 elements go in as others end" in said
+    assert (place.folder / "bin" / "calls").read_text().count("x") == 4  # one more than the three arrays
+    assert set(place.starts().values()) == {1} and len(place.starts()) == 4
 
 
 def test_a_shard_that_fails_for_good(place: Workplace) -> None:
@@ -142,16 +182,15 @@ def in_queue(place: Workplace) -> str:
     return "\n".join(line for line in shown.splitlines() if f" {place.latest.paths.root.name}:" in line)
 
 
-def test_a_refused_submission_leaves_nothing_behind(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real sbatch, but the third call is refused, as by a submit limit that the profile does not know."""
-    place.write()
+def refuse_sbatch(place: Workplace, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """The real sbatch, but this call is refused, as by a submit limit that the profile does not know."""
     programs = place.folder / "bin"
     programs.mkdir()
     (programs / "sbatch").write_text(
         f'''#!/bin/bash
 case "$*" in *--test-only*) exec "{shutil.which("sbatch")}" "$@" ;; esac
 echo x >>"{programs}/calls"
-if [ "$(wc -l <"{programs}/calls")" = 3 ]; then
+if [ "$(wc -l <"{programs}/calls")" = {call} ]; then
   echo "sbatch: error: AssocMaxSubmitJobLimit" >&2 && exit 1
 fi
 exec "{shutil.which("sbatch")}" "$@"
@@ -159,6 +198,11 @@ exec "{shutil.which("sbatch")}" "$@"
     )
     (programs / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+
+def test_a_refused_submission_leaves_nothing_behind(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.write()
+    refuse_sbatch(place, monkeypatch, call=3)
     said = place.run(expect=1)
     assert "Slurm refused merge-0001: AssocMaxSubmitJobLimit; set cluster.max_submit" in said
     wait_until("nothing is left", lambda: not in_queue(place))

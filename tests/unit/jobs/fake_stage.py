@@ -68,6 +68,8 @@ def _behaviour(run: FakeRun, element: str) -> dict:
 
 
 def _live(run: FakeRun, element: str, behaviour: dict) -> int:
+    if not behaviour:
+        return 0
     lines = (run.paths.root / "trace.jsonl").read_text().splitlines()
     starts = sum(json.loads(line)["event"] == "start" and json.loads(line)["element"] == element for line in lines)
     if starts <= behaviour.get("restarts", 0):

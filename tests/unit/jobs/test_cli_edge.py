@@ -110,7 +110,7 @@ def test_run_refuses_before_anything_is_started(experiment_file, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["plan", "EXP", "--cluster", "local"], ["presets"], ["schema"], ["doctor"]]
+    "words", [["--help"], ["plan", "EXP", "--cluster", "local"], ["presets"], ["schema"], ["doctor", "--quick"]]
 )
 def test_nothing_heavy_is_imported(words, experiment_file, child_environment, tmp_path) -> None:
     words = [str(experiment_file()) if word == "EXP" else word for word in words]

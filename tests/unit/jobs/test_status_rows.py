@@ -11,9 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.attempts import new_attempt
 from jobs.cli import main
+from jobs.overlaps import Overlaps
+from jobs.plan import shards_in
 from jobs.results import result_table
 from jobs.rows import Row, status_rows
 from jobs.screen import LiveScreen, PlainScreen, live_table
@@ -160,3 +164,28 @@ def test_result_table_without_f1() -> None:
 def test_numbers() -> None:
     assert [rate(None), rate(0.0), rate(1.0), rate(0.1234)] == ["-", ".000", "1.000", ".123"]
     assert [duration(7), duration(725), duration(11050), duration(None)] == ["0:07", "12:05", "3:04:10", ""]
+
+
+def test_whoever_shares_a_shard_speaks_for_the_element(make_run, says) -> None:
+    """A rerun cuts ranges anew: what it says is about parts of two elements of the plan, and of no other cell."""
+    run = make_run(
+        sweep={"grid": {"lora.r": [4, 8]}}, predict={"num_shards": 6, "shards_per_job": 2, "baseline": False}
+    )
+    says(run, "predict/r4/1-2", time=time.time() - 5)
+    says(run, "predict/r4/2-2", state="failed")
+    rows = {row.element: row.state for row in status_rows(run)}
+    assert rows["predict/r4/0-1"] == "running" and rows["predict/r4/2-3"] == "failed"  # the newest word counts
+    assert rows["predict/r4/4-5"] == rows["predict/r8/0-1"] == "missing"
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.integers(0, 3)), max_size=12), st.integers(0, 9))
+def test_overlaps_are_those_of_comparing_each_with_each(ranges: list[tuple[str, int, int]], start: int) -> None:
+    names = [f"predict/{cell}/{first}-{first + more}" for cell, first, more in ranges] + ["train/a", "merge"]
+    for wanted in (f"predict/a/{start}-{start + 2}", "train/a", "train/b", "merge"):
+        expected = [name for name in names if name == wanted or shares_a_shard(name, wanted)]
+        assert Overlaps((name, name) for name in names).of(wanted) == expected
+
+
+def shares_a_shard(name: str, other: str) -> bool:
+    is_same = name.startswith("predict/") and name.rpartition("/")[0] == other.rpartition("/")[0]
+    return is_same and bool({*shards_in(name)} & {*shards_in(other)})

@@ -139,6 +139,16 @@ def test_a_signal_becomes_stop_file_and_term(supervise, tmp_path, number) -> Non
     assert ending_of(attempt, "train/a b", was_stopped=False).state is State.STOPPED
 
 
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGUSR2, "walltime"), (signal.SIGTERM, "SIGTERM")])
+def test_the_warning_before_the_limit_is_the_walltimes(supervise, tmp_path, number, said) -> None:
+    attempt = Attempt(tmp_path / "it's a run" / "attempt-007")
+    when_ready(attempt.log("train/a b"), lambda: os.kill(os.getpid(), number))
+    ending, _ = supervise(STOPPABLE, time_limit_s=120.0, lead_s=61.0)
+    assert ending["stopped"] == said
+    words = ending_of(attempt, "train/a b", was_stopped=False).words
+    assert ("walltime reached in 1 start" in words) == (said == "walltime"), words
+
+
 def test_a_stop_file_from_elsewhere(supervise, tmp_path) -> None:
     attempt = Attempt(tmp_path / "it's a run" / "attempt-007")
     when_ready(attempt.log("train/a b"), attempt.stop("train/a b").touch)
