@@ -26,6 +26,7 @@ SUITES = {
         "scaling": [],
         "jobs": ["--write"],
         "many_elements": ["--write"],
+        "repeating": ["--write"],
     },
     "gpu": {"gpu": ["--all", "--write"]},
 }

@@ -57,7 +57,7 @@ def open_board(submission: Submission, live: Mapping[str, str]) -> Board:
 
 def fill_queue(board: Board, show: Show, say: Say) -> StopRequest:
     """Submit all; where a submit limit is lower than that, stay until the last array is in."""
-    _submit_what_fits(board)
+    _submit_or_wait(board)
     say(f"submitted      {_submitted(board)}")
     with listening() as request:
         if board.pending:
@@ -74,18 +74,31 @@ def fill_queue(board: Board, show: Show, say: Say) -> StopRequest:
 def watch(board: Board, show: Show) -> StopRequest:
     """Show how it goes until all has ended or somebody asks us to leave; the jobs need nobody who watches."""
     with listening() as request:
-        while not board.schedule.is_over and not request.is_made:
+        while True:
             _look(board)
             show(board.notes)
+            if board.schedule.is_over or request.is_made:
+                return request
             time.sleep(_LOOK_S)
-    return request
 
 
 def _submitted(board: Board) -> str:
-    entries = board.journal.entries.values()
+    entries = [entry for entry in board.journal.entries.values() if entry.is_released]
     elements = sum(len(entry.elements) for entry in entries)
-    jobs = " ".join(str(entry.job) for entry in list(entries)[:8]) + (" ..." if len(entries) > 8 else "")
+    if not elements:
+        return "nothing yet"
+    jobs = " ".join(str(entry.job) for entry in entries[:8]) + (" ..." if len(entries) > 8 else "")
     return f"{plural(elements, 'element')} in {plural(len(entries), 'array')}: job {jobs}"
+
+
+def _submit_or_wait(board: Board) -> None:
+    """Jobs of this user that are not ours may fill the queue too: with a known limit there is room again when they end."""
+    try:
+        _submit_what_fits(board)
+    except QueueFullError as error:
+        if board.submission.config.cluster.max_submit is None:
+            raise
+        board.notes[MERGE] = str(error)
 
 
 def _submit_what_fits(board: Board) -> None:
@@ -114,10 +127,7 @@ def _look(board: Board) -> None:
         return
     if board.pending:
         board.pending = [part for array in board.pending if (part := _wanted(board, array))]
-        try:
-            _submit_what_fits(board)
-        except QueueFullError as error:  # jobs of this user that are not ours: there is room again when they end
-            board.notes[MERGE] = str(error)
+        _submit_or_wait(board)
 
 
 def _read_files(board: Board) -> None:

@@ -1,13 +1,13 @@
 """Runs on a real Slurm whose stages run in a real Apptainer image, with the real code and a tiny model."""
 
 import json
+import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from experiments import Workplace, cluster_section
+from experiments import PROJECT, Workplace, cluster_section
 from real_cluster import Cluster
 
 from tests.posts import write_experiment
@@ -17,51 +17,108 @@ pytestmark = [pytest.mark.slurm, pytest.mark.apptainer, pytest.mark.slow]
 
 @pytest.fixture
 def odd_place(cluster: Cluster, outputs: Path, tiny_model: Path, cpu_image: Path) -> Workplace:
-    """Spaces, quotes, commas in every path; a bind of the profile's too; the environment poisoned."""
+    """Spaces, quotes, commas in every path, the image's and a bind's of the profile too."""
     folder = outputs / 'it\'s "a", place'
     folder.mkdir()
     shutil.copytree(tiny_model, folder / "the model")
     (folder / "bound, too").mkdir()
+    (folder / "image.sif").symlink_to(cpu_image)
     write_experiment(
         folder, "the model",
         name="it's a run", sweep={"grid": {"lora.r": [2]}}, predict={"num_shards": 2, "shards_per_job": 1},
         cluster=cluster_section(environment={"SFT_TEST_TOKEN_HOLDER": "${SFT_TEST_SECRET_TOKEN}"}),
-        container={"runtime": "apptainer", "image": str(cpu_image), "binds": [str(folder / "bound, too")]},
+        container={"runtime": "apptainer", "image": "image.sif", "binds": [str(folder / "bound, too")]},
     )  # fmt: skip
     return Workplace(cluster, folder, is_real=True)
 
 
+SECRET = "s3cr3t-that-must-not-be-found"
+SECRETS = ("HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "SFT_TEST_SECRET_TOKEN")
+# Read by every Python that sees this folder: on the submit side it may, in a job it ends the process and leaves a mark.
+CATCH = """
+import os
+if "SLURM_JOB_ID" in os.environ or "APPTAINER_CONTAINER" in os.environ:
+    open(os.path.join(os.path.dirname(__file__), "caught"), "a").write(" ".join(os.sys.argv) + "\\n")
+    os._exit(97)
+"""
+
+
 def poison(folder: Path) -> dict[str, str]:
-    """A host environment that would break any stage that saw it."""
+    """A host environment that would break, or change, any element that saw it."""
     bad = folder / "poison"
-    for name in ("torch", "transformers", "sftlib"):
-        (bad / name).mkdir(parents=True)
-        (bad / name / "__init__.py").write_text("raise ImportError('poison')")
+    bad.mkdir()
+    (bad / "sitecustomize.py").write_text(CATCH)
+    (bad / "startup.py").write_text("raise SystemExit(98)")
+    homes = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TRANSFORMERS_CACHE", "TORCH_HOME", "XDG_CACHE_HOME")
     return {
-        "HF_HOME": str(bad), "HF_HUB_CACHE": str(bad), "TRANSFORMERS_CACHE": str(bad), "PYTHONSTARTUP": str(bad),
+        **dict.fromkeys(homes, str(bad)), **{name: f"{SECRET}-{name}" for name in SECRETS},
+        "PYTHONPATH": f"{PROJECT}{os.pathsep}{bad}", "PYTHONSTARTUP": str(bad / "startup.py"), "PYTHONUSERBASE": str(bad),
         "APPTAINERENV_PYTHONPATH": str(bad), "APPTAINER_BIND": "/nowhere", "SINGULARITY_BIND": "/nowhere",
-        "SFT_TEST_SECRET_TOKEN": SECRET, "PYTHONPATH_OF_JOBS": str(bad),
+        "OMP_NUM_THREADS": "3", "TRANSFORMERS_VERBOSITY": "nonsense", "PYTORCH_DEBUG_MPS_ALLOCATOR": "1",
     }  # fmt: skip
 
 
-SECRET = "s3cr3t-that-must-not-be-found"
-
-
-def test_from_nothing_to_a_report_in_the_image(odd_place: Workplace, tmp_path: Path) -> None:
-    place = odd_place
-    env = {**place.env, **poison(tmp_path)}
+def test_a_poisoned_host_changes_nothing_and_finds_out_nothing(odd_place: Workplace, tmp_path: Path) -> None:
+    """From nothing to a report in the image; then the same once more, from a clean host and in another image file."""
+    place, image = odd_place, own_copy(odd_place)
     command = place.command("run", "experiment.json", "--cluster", "slurm", "--wait")
+    env = {**place.env, **poison(tmp_path)}
     done = subprocess.run(command, cwd=place.folder, env=env, capture_output=True, text=True, timeout=400)
-    log = done.stdout + done.stderr
-    assert done.returncode == 0, log + logs_of(place)
+    assert done.returncode == 0, done.stdout + done.stderr + logs_of(place)
+    assert not (tmp_path / "poison" / "caught").exists()
     run = place.latest
-    summary = json.loads(run.paths.cell("r2").summary.read_text())
-    inside = summary["receipt"]["packages"]["torch"]
-    assert inside.startswith("2.") and summary["complete"] is True
-    machine = summary["receipt"]["machine"]
-    assert machine["python"] != sys.version.split()[0] or Path("/opt/sft").exists()
-    found = subprocess.run(["grep", "-rl", SECRET, str(run.paths.root)], capture_output=True, text=True)
+    receipt = json.loads(run.paths.cell("r2").summary.read_text())["receipt"]
+    inside = subprocess.run(
+        ["apptainer", "exec", image, "python3", "-V"], capture_output=True, text=True
+    ).stdout.split()
+    assert receipt["machine"]["python"] == inside[1]
+
+    found = subprocess.run(["grep", "-rl", SECRET, place.folder, "--exclude=image.sif"], capture_output=True, text=True)
     assert found.stdout == "", f"the secret is in {found.stdout}"
+    assert_nothing_secret(image, env)
+
+    note = tmp_path / "note.json"
+    note.write_text('{"another": "image"}')
+    subprocess.run(["apptainer", "sif", "add", "--datatype", "6", image, note], check=True, capture_output=True)
+    said = place.sft("rerun", "runs/latest", "--verify", "--wait")
+    assert "differs        image: sha256 " in said and said.count("image: sha256") == 2, said
+    assert "r2        adapter equal bit for bit; 18 predictions equal bit for bit" in said, said
+    assert "baseline  no adapter; 18 predictions equal bit for bit" in said and "verified" in said
+
+
+def assert_nothing_secret(image: Path, env: dict[str, str]) -> None:
+    """Neither what the image says of itself nor what a process inside it sees."""
+    shown = subprocess.run(
+        ["apptainer", "inspect", "--all", image], env=env, capture_output=True, text=True, check=True
+    )
+    seen = subprocess.run(
+        ["apptainer", "exec", "--cleanenv", image, "env"], env={**env, "APPTAINER_BIND": ""}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    for name in SECRETS:
+        assert name not in shown.stdout + seen.stdout
+    assert SECRET not in shown.stdout + seen.stdout and "PATH=" in seen.stdout
+
+
+def own_copy(place: Workplace) -> Path:
+    """The image as a file that a test may change."""
+    image = place.folder / "image.sif"
+    original = image.resolve()
+    image.unlink()
+    return Path(shutil.copy(original, image))
+
+
+def test_a_secret_in_the_definition_is_found(odd_place: Workplace, tmp_path: Path) -> None:
+    image, words = own_copy(odd_place), odd_place.command("container", "verify")
+    sound = subprocess.run([*words, "--quick", image], env=odd_place.env, capture_output=True, text=True)
+    assert (sound.returncode, json.loads(sound.stdout)["problems"]) == (0, []), sound.stderr
+    planted = tmp_path / "planted.def"
+    planted.write_text("Bootstrap: docker\n%post\n  pip install --index-url https://me:hunter2@example.org/simple x\n")
+    subprocess.run(["apptainer", "sif", "add", "--datatype", "1", image, planted], check=True, capture_output=True)
+    found = subprocess.run([*words, "--quick", image], env=odd_place.env, capture_output=True, text=True)
+    problems = json.loads(found.stdout)["problems"]
+    assert (found.returncode, problems) == (1, ["an address with a password in the image's definition or labels"])
+    assert "hunter2" not in found.stdout + found.stderr
 
 
 def logs_of(place: Workplace) -> str:

@@ -114,6 +114,9 @@ def test_what_runs_out_is_named(strict_cluster: Cluster, tmp_path: Path) -> None
     late.write(cluster=cluster_section(train={**SMALL, "time_min": 1}))
     late.behave(train__main={"sleep": 300, "deaf": True})
     late.run()
+    wait_until("it runs", lambda: nodes_of(late, "train/main"))
+    # Slurm's limits are whole minutes: the end of this one is moved near.
+    strict_cluster.run("scontrol", "update", f"JobId={late.job_of('train/main')}", "EndTime=now+5seconds")
     greedy.write()
     greedy.behave(train__main={"allocate_mb": 1800, "sleep": 60})
     said = greedy.run("--wait", expect=3, timeout_s=200)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.repeating import repeat
 from tests.e2e.test_thin_line import command, environment, experiment, run_dir, sft
 
 pytestmark = pytest.mark.slow
@@ -31,6 +32,14 @@ def test_a_single_process_repeats_bit_for_bit(finished: Path) -> None:
     assert "verified" in said and "then" not in said.partition("verified")[0].rpartition("\n\n")[2]
     record = json.loads(next((finished / "runs").glob("*.verify-001")).joinpath("verified.json").read_text())
     assert record["exit_code"] == 0 and record["differences"] == []
+
+
+def test_two_ranks_repeat_within_the_stated_noise(tiny_model: Path, tmp_path: Path) -> None:
+    """One of the strategies; the others: python -m benchmarks.repeating."""
+    found = repeat(tmp_path, tiny_model, "ddp")
+    assert found["exit_code"] == 0 and found["cells"]["main"]["predictions"]["rows"] == 18
+    summary = json.loads(next((tmp_path / "runs").glob("*.verify-001")).joinpath("cells/main/summary.json").read_text())
+    assert summary["complete"] and summary["world_size"] == 2
 
 
 def test_a_changed_data_byte_is_named_and_nothing_is_started(finished: Path) -> None:
