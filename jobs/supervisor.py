@@ -23,13 +23,13 @@ from jobs.launch import launched_argv
 from jobs.nodecheck import NodeNeeds, node_faults
 from jobs.policy import Verdict, verdict
 from jobs.slurm.allocation import Allocation, read_allocation
+from jobs.slurm.requeue import Requeue
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.processes import Process, current_process
 from sftlib.artifacts.staged import staged_faults
 from sftlib.config.launch import Rendezvous
 from sftlib.errors import (
     ATTEMPT_VARIABLE,
-    DONE,
     ELEMENT_VARIABLE,
     NODES_VARIABLE,
     REQUEUE,
@@ -42,7 +42,6 @@ from sftlib.errors import (
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _HEARTBEAT_S = 30.0
 EARLY_S = 60  # by so much Slurm may signal before the asked moment
-_END_S = 90.0  # after a requeue Slurm ends us; a controller that is slow gets this long
 
 
 @dataclass
@@ -87,34 +86,12 @@ class Supervisor:
             self._attempt.stop(self.element).unlink(missing_ok=True)  # of the start before
         self._attempt.ending(self.element, allocation.node_rank).unlink(missing_ok=True)
         code = self._run_once()
-        if self._is_to_run_again(code, allocation):
-            self._await_next_start(code, allocation)
+        requeue = Requeue(self._attempt, self.element, allocation, self.nodes, self.max_restarts, self.exclude)
+        if requeue.is_wanted(code, was_stopped=bool(self._stop_reason), since=self._started):
+            self._note_use(code)
+            requeue.ask_and_wait(code, self._say)
         self._end(code, allocation.restarts)
         return code if 0 <= code < 256 else 128 - code
-
-    def _is_to_run_again(self, code: int, allocation: Allocation) -> bool:
-        """A stage that was stopped, with a checkpoint or in the middle, or a node that cannot do it."""
-        if code == DONE or allocation.restarts >= self.max_restarts or self._is_cancelled():
-            return False
-        if verdict(code) is Verdict.ELSEWHERE:
-            return True
-        was_stopped = bool(self._stop_reason) and (code < 0 or code > 128)
-        return (verdict(code) is Verdict.RESTART or was_stopped) and not self._has_failed_elsewhere()
-
-    def _await_next_start(self, code: int, allocation: Allocation) -> None:
-        """Ask for a requeue before we exit: exiting first would count as done or failed. Returns when it is refused."""
-        self._note_use(code)
-        is_elsewhere = verdict(code) is Verdict.ELSEWHERE
-        if is_elsewhere:
-            self._note_bad_node(allocation.node)
-        if (allocation.is_first_node or is_elsewhere) and allocation.is_running() and (why := allocation.requeue()):
-            self._say(f"not requeued: {why}")
-            return
-        if is_elsewhere and not allocation.avoid([*self.exclude, *self._bad_nodes()]):
-            self._say(f"{allocation.node} could not be excluded from the next start")
-        until = time.monotonic() + _END_S
-        while time.monotonic() < until:
-            time.sleep(self.poll_s)
 
     @property
     def _attempt(self) -> Attempt:
@@ -255,28 +232,6 @@ class Supervisor:
         if self._node_rank == 0:
             seconds = round(time.time() - self._run_started, 1)
             self._attempt.close_use(self.element, {**self._use(), "seconds": seconds, "exit_code": code})
-
-    def _is_cancelled(self) -> bool:
-        return self._attempt.cancelled.exists()
-
-    def _has_failed_elsewhere(self) -> bool:
-        """Whether another node of this element failed in this start: then our stop was only its consequence."""
-        for rank in range(self.nodes):
-            ending = self._attempt.read_ending(self.element, rank)
-            if (
-                rank != self._node_rank
-                and ending
-                and ending["time"] > self._started
-                and ending["exit_code"] not in (DONE, REQUEUE)
-            ):
-                return True
-        return False
-
-    def _note_bad_node(self, node: str) -> None:
-        write_json(self._attempt.bad_nodes(self.element), sorted({*self._bad_nodes(), node}))
-
-    def _bad_nodes(self) -> list[str]:
-        return self._attempt.read_bad_nodes(self.element)
 
     def _say(self, text: str) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)

@@ -263,3 +263,10 @@ def test_status_logs_and_cancel(place: Workplace) -> None:
     place.behave()
     place.sft("rerun", "runs/latest", "--wait")
     assert place.starts()["train/main"] == 2
+
+
+def test_the_doctor_names_limits_and_tries_the_links(place: Workplace) -> None:
+    found = {fact["name"]: fact for fact in json.loads(place.sft("doctor", "--json"))}
+    assert found["sbatch"]["value"].startswith("slurm") and "main 1-00:00:00" in found["partitions"]["value"]
+    assert found["arrays"]["value"] == "MaxArraySize 1001: cluster.max_array_size"
+    assert found["all-reduce"]["is_ok"] and found["all-reduce"]["value"].startswith("2 ranks by ")

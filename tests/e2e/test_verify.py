@@ -39,7 +39,7 @@ def test_two_ranks_repeat_within_the_stated_noise(tiny_model: Path, tmp_path: Pa
     found = repeat(tmp_path, tiny_model, "ddp")
     assert found["exit_code"] == 0 and found["cells"]["main"]["predictions"]["rows"] == 18
     summary = json.loads(next((tmp_path / "runs").glob("*.verify-001")).joinpath("cells/main/summary.json").read_text())
-    assert summary["complete"] and summary["world_size"] == 2
+    assert summary["complete"] and summary["performance"]["processes"] == 2
 
 
 def test_a_changed_data_byte_is_named_and_nothing_is_started(finished: Path) -> None:
