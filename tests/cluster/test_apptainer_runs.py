@@ -25,7 +25,8 @@ def odd_place(cluster: Cluster, outputs: Path, tiny_model: Path, cpu_image: Path
     (folder / "image.sif").symlink_to(cpu_image)
     write_experiment(
         folder, "the model",
-        name="it's a run", sweep={"grid": {"lora.r": [2]}}, predict={"num_shards": 2, "shards_per_job": 1},
+        name="it's a run", sweep={"grid": {"lora.r": [2]}}, predict={"num_shards": 1, "baseline": False},
+        data={"cache": False},
         cluster=cluster_section(environment={"SFT_TEST_TOKEN_HOLDER": "${SFT_TEST_SECRET_TOKEN}"}),
         container={"runtime": "apptainer", "image": "image.sif", "binds": [str(folder / "bound, too")]},
     )  # fmt: skip
@@ -82,8 +83,7 @@ def test_a_poisoned_host_changes_nothing_and_finds_out_nothing(odd_place: Workpl
     subprocess.run(["apptainer", "sif", "add", "--datatype", "6", image, note], check=True, capture_output=True)
     said = place.sft("rerun", "runs/latest", "--verify", "--wait")
     assert "differs        image: sha256 " in said and said.count("image: sha256") == 2, said
-    assert "r2        adapter equal bit for bit; 18 predictions equal bit for bit" in said, said
-    assert "baseline  no adapter; 18 predictions equal bit for bit" in said and "verified" in said
+    assert "r2  adapter equal bit for bit; 18 predictions equal bit for bit" in said and "verified" in said, said
 
 
 def assert_nothing_secret(image: Path, env: dict[str, str]) -> None:
