@@ -23,7 +23,7 @@ from sftlib.models.hardware import device, dtype_name, dtype_of
 from sftlib.models.memory import naming_out_of_memory
 from sftlib.models.products import extend_products, speed_up_products
 from sftlib.models.quantization import compute_dtype, is_4bit, quantization_config
-from sftlib.paths import ADAPTER_CONFIG
+from sftlib.paths import ADAPTER_CONFIG, hub_snapshots
 
 _IDENTITY_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "*.bin", "*.gguf", "tokenizer*.json")
 
@@ -42,15 +42,21 @@ def model_source(config: SFTConfig) -> str:
 
 
 def model_identity(config: SFTConfig) -> str:
-    """What would have to be equal for the base to be the same: files' hashes, or Hub id and revision; and its format."""
+    """What would have to be equal for the base to be the same: files' hashes, or Hub id and commit; and its format."""
     source, model = Path(model_source(config)), config.model
     kind = model.quantization.kind
     suffix = "" if kind == "none" else f"+{kind}" + ("-double" if is_4bit(config) and model.quantization.double else "")
     if not source.is_dir():
-        return f"{model.name_or_path}@{model.revision}{suffix}"
+        return f"{model.name_or_path}@{_commit(model.name_or_path, model.revision)}{suffix}"
     patterns = (model.gguf_file, "config.json", "tokenizer*.json") if model.gguf_file else _IDENTITY_FILES
     files = sorted({path for pattern in patterns for path in source.glob(pattern)})
     return sha256_value([[path.name, sha256_file(path)] for path in files]) + suffix
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    """What a branch or tag of a Hub model meant when it was fetched."""
+    reference = hub_snapshots(name).parent / "refs" / (revision or "main")
+    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
 
 
 def load_tokenizer(config: SFTConfig) -> Any:

@@ -83,6 +83,20 @@ def test_sharding_engines_store_4bit_weights_in_the_compute_type() -> None:
         storage_dtype(mixed, torch.bfloat16)
 
 
+def test_the_identity_of_a_hub_model_is_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the name of the branch: what that means today may be another model tomorrow."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    refs = tmp_path / "models--org--model" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("c0ffee")
+    hub = config("org/model")
+    assert model_identity(hub) == "org/model@c0ffee"
+    (refs / "main").write_text("decaf")
+    assert model_identity(hub) == "org/model@decaf"
+    pinned = config("org/model", model={"revision": "abc123"})
+    assert model_identity(pinned) == "org/model@abc123"
+
+
 def test_the_identity_of_a_base_names_its_format(tiny_model: Path) -> None:
     assert len({model_identity(config(tiny_model, kind)) for kind in ("none", "nf4", "fp4", "int8")}) == 4
 
