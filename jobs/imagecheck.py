@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.container import Bind, missing_sources
-from jobs.images import image_sha256
+from jobs.images import remembered_sha256
 from sftlib.config.problems import Problem
 from sftlib.config.tree import SFTConfig
 from sftlib.paths import cache_dir
@@ -34,5 +34,6 @@ def problems(config: SFTConfig) -> Iterator[Problem]:
         )
 
 
-def known_sha256(image: Path) -> str:
-    return image_sha256(image, cache_dir() / "image-hashes")
+def known_sha256(file: Path) -> str:
+    """The hash of an image or of weights, remembered in the cache."""
+    return remembered_sha256(file, cache_dir() / "image-hashes")

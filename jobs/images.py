@@ -26,17 +26,22 @@ def node_folder(scratch: str | None) -> Path:
     return folder
 
 
-def image_sha256(image: Path, memory: Path) -> str:
-    """The hash of an image; remembered in the folder `memory` for as long as the file does not change."""
+def hashes(scratch: str | None) -> Path:
+    """Where this node remembers the hashes of large files."""
+    return node_folder(scratch) / "hashes"
+
+
+def remembered_sha256(file: Path, memory: Path) -> str:
+    """The hash of a large file; remembered in the folder `memory` for as long as the file does not change."""
     memory.mkdir(parents=True, exist_ok=True)
-    known = memory / f"{hashlib.sha256(str(image).encode()).hexdigest()[:16]}.json"
-    stat = image.stat()
-    state = {"path": str(image), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+    known = memory / f"{hashlib.sha256(str(file).encode()).hexdigest()[:16]}.json"
+    stat = file.stat()
+    state = {"path": str(file), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
     with contextlib.suppress(OSError, ValueError, KeyError):
         record = json.loads(known.read_text(encoding="utf-8"))
         if record["state"] == state:
             return str(record["sha256"])
-    digest = sha256_file(image)
+    digest = sha256_file(file)
     write_json(known, {"state": state, "sha256": digest})
     return digest
 
@@ -51,7 +56,7 @@ def ready_image(image: Path, sha256: str, staging: str | None) -> Path:
     with _one_at_a_time(folder / "images.lock"):
         if staging:
             image = _staged(image, sha256, folder / "images")
-        found = image_sha256(image, folder / "hashes")
+        found = remembered_sha256(image, hashes(staging))
     if sha256 and found != sha256:
         raise InputError(f"image {image} has sha256 {found}, expected {sha256}: it was changed after the submission")
     return image

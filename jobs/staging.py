@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TextIO
 
+from jobs.imagecheck import known_sha256
 from sftlib.artifacts.staged import DATA, MODEL, TOKENIZER, manifest_path, staged_faults
 from sftlib.config.problems import Problem
 from sftlib.config.references import BUNDLED, bundled_model, get_key
@@ -42,7 +43,7 @@ def staging_problems(configs: Iterable[SFTConfig], *, is_offline: bool) -> Itera
             continue  # made before the first element starts
         manifest = manifest_path(kind, name, revision)
         if manifest.exists():
-            yield from (Problem(key, fault, name) for fault in staged_faults(manifest))
+            yield from (Problem(key, fault, name) for fault in staged_faults(manifest, known_sha256))
         elif is_offline and kind in _KEYS and not any(hub_snapshots(name).glob("*/*")):
             message = (
                 f"is not staged in {hub_cache()}, and jobs run offline: `sft stage EXPERIMENT` where there is internet"

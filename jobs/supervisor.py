@@ -11,14 +11,16 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs.attempts import WALLTIME, Attempt
 from jobs.child import NOT_STARTED, Child
 from jobs.container import Container, missing_sources
-from jobs.images import ready_image
+from jobs.images import hashes, ready_image, remembered_sha256
 from jobs.launch import launched_argv
 from jobs.nodecheck import NodeNeeds, node_faults
 from jobs.policy import Verdict, verdict
@@ -135,7 +137,7 @@ class Supervisor:
             if faults := node_faults(self.needs) if self.needs else []:
                 self._say("; ".join(faults))
                 return UNHEALTHY_NODE
-            if gone := [fault for path in self.staged for fault in staged_faults(Path(path))]:
+            if gone := [*self._staged_faults()]:
                 raise InputError("\n     ".join(gone))
             argv, env = self._command()
             child = Child(argv, env, self._log)
@@ -147,6 +149,12 @@ class Supervisor:
             return NOT_STARTED
         self._name_processes([self._own_process(), self._located(Process.of(child.pid))])
         return self._watch(child)
+
+    def _staged_faults(self) -> Iterator[str]:
+        if self.staged:
+            known = partial(remembered_sha256, memory=hashes(self.needs.scratch if self.needs else None))
+            for path in self.staged:
+                yield from staged_faults(Path(path), known)
 
     def _command(self) -> tuple[list[str], dict[str, str | None]]:
         argv, env = self._launched(), self._environment()

@@ -36,6 +36,7 @@ def test_a_manifest_names_every_file(folder: Path) -> None:
 def test_what_changed_is_named_with_what_was_expected(folder: Path, tmp_path: Path) -> None:
     path = record_staged(MODEL, "org/model", None, folder)
     (tmp_path / "blob").write_text("WEIGHTS")
+    os.utime(tmp_path / "blob", (1e9, 1e9))
     (fault,) = staged_faults(path)
     assert fault.startswith(f"model org/model: {folder / 'model.safetensors'} has sha256 ") and "sft stage" in fault
     (tmp_path / "blob").write_text("more weights")

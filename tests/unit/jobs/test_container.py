@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.container import Bind, Container, missing_sources
-from jobs.images import image_sha256, ready_image
+from jobs.images import ready_image, remembered_sha256
 from sftlib.artifacts.hashing import sha256_file
 from sftlib.errors import InputError
 
@@ -49,13 +49,13 @@ def test_binds_are_read_as_apptainer_writes_them() -> None:
 def test_an_image_is_hashed_once_and_again_when_it_changes(tmp_path: Path) -> None:
     image = tmp_path / "a.sif"
     image.write_bytes(b"one")
-    first = image_sha256(image, tmp_path / "memory")
+    first = remembered_sha256(image, tmp_path / "memory")
     assert first == sha256_file(image)
     (record,) = (tmp_path / "memory").iterdir()
     record.write_text(record.read_text().replace(first, "f" * 64))
-    assert image_sha256(image, tmp_path / "memory") == "f" * 64  # remembered, not read again
+    assert remembered_sha256(image, tmp_path / "memory") == "f" * 64  # remembered, not read again
     image.write_bytes(b"another")
-    assert image_sha256(image, tmp_path / "memory") == sha256_file(image)
+    assert remembered_sha256(image, tmp_path / "memory") == sha256_file(image)
 
 
 def test_the_image_of_the_submission_or_none(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_all_that_a_sweep_names_is_staged_and_looked_at_again(hub: Path, experim
     assert [file.name for file in staged[0].files] == ["config.json", "notes.json"]
 
     (folders[1] / "config.json").write_text("[]")
+    os.utime(folders[1] / "config.json", (1e9, 1e9))  # another day
     capsys.readouterr()
     assert main(["plan", *arguments[1:]]) == 2
     said = capsys.readouterr().err
