@@ -62,13 +62,17 @@ def _rows(folder: Path, model: Path, strategies: list[str]) -> Iterator[dict[str
 
 def repeat(folder: Path, model: Path, strategy: str) -> dict[str, Any]:
     """Run once, repeat it from its receipt; what `sft rerun --verify --json` says."""
+    run_once(folder, model, strategy)
+    return json.loads(_sft(folder, "rerun", "runs/latest", "--verify", "--json"))
+
+
+def run_once(folder: Path, model: Path, strategy: str) -> None:
     ranks = 1 if strategy == "single" else RANKS
     write_experiment(
         folder, model, parallel={"strategy": strategy, "gpus_per_node": ranks},
         predict={"num_shards": 1, "baseline": False},
     )  # fmt: skip
     _sft(folder, "run", "experiment.json", "--cluster", "local")
-    return json.loads(_sft(folder, "rerun", "runs/latest", "--verify", "--json"))
 
 
 def _sft(folder: Path, *words: str) -> str:

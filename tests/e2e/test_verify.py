@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.repeating import repeat
+from benchmarks.repeating import run_once
 from tests.e2e.test_thin_line import command, environment, experiment, run_dir, sft
 
 pytestmark = pytest.mark.slow
@@ -34,14 +34,6 @@ def test_a_single_process_repeats_bit_for_bit(finished: Path) -> None:
     assert record["exit_code"] == 0 and record["differences"] == []
 
 
-def test_two_ranks_repeat_within_the_stated_noise(tiny_model: Path, tmp_path: Path) -> None:
-    """One of the strategies; the others: python -m benchmarks.repeating."""
-    found = repeat(tmp_path, tiny_model, "ddp")
-    assert found["exit_code"] == 0 and found["cells"]["main"]["predictions"]["rows"] == 18
-    summary = json.loads(next((tmp_path / "runs").glob("*.verify-001")).joinpath("cells/main/summary.json").read_text())
-    assert summary["complete"] and summary["performance"]["processes"] == 2
-
-
 def test_a_changed_data_byte_is_named_and_nothing_is_started(finished: Path) -> None:
     test = finished / "test.jsonl"
     before = test.read_text()
@@ -55,8 +47,17 @@ def test_a_changed_data_byte_is_named_and_nothing_is_started(finished: Path) -> 
     assert "cannot be repeated" in said
 
 
-def test_a_changed_prompt_and_another_package_are_named(finished: Path, tmp_path: Path) -> None:
-    path = finished / "experiment.json"
+@pytest.fixture(scope="module")
+def on_two_ranks(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of the strategies; the others: python -m benchmarks.repeating."""
+    folder = tmp_path_factory.mktemp("two ranks")
+    run_once(folder, tiny_model, "ddp")
+    return folder
+
+
+def test_two_ranks_repeat_and_what_is_another_now_is_named(on_two_ranks: Path, tmp_path: Path) -> None:
+    """A changed prompt and a package more, each in a line; the repetition itself uses the prompt of then."""
+    path = on_two_ranks / "experiment.json"
     before = path.read_text()
     path.write_text(before.replace("hate or normal?", "normal or hate?"))
     package = tmp_path / "invented-1.0.dist-info"
@@ -65,12 +66,16 @@ def test_a_changed_prompt_and_another_package_are_named(finished: Path, tmp_path
     env = {**environment(), "PYTHONPATH": f"{environment()['PYTHONPATH']}{os.pathsep}{tmp_path}"}
     try:
         words = command("rerun", "runs/latest", "--verify")
-        done = subprocess.run(words, cwd=finished, env=env, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(words, cwd=on_two_ranks, env=env, capture_output=True, text=True, timeout=300)
     finally:
         path.write_text(before)
     assert done.returncode == 0, done.stdout + done.stderr  # the recorded prompt was used
     assert "prompt.system: 'hate or normal?'" in done.stdout.replace('"', "'") or "prompt.system" in done.stdout
     assert "package invented: absent then, 1.0 now" in done.stdout
+    (repeated,) = (on_two_ranks / "runs").glob("*.verify-001")
+    summary = json.loads((repeated / "cells" / "main" / "summary.json").read_text())
+    assert summary["complete"] and summary["performance"]["processes"] == 2
+    assert json.loads((repeated / "verified.json").read_text())["cells"]["main"]["predictions"]["rows"] == 18
 
 
 def test_a_difference_without_a_cause_is_a_failure(finished: Path, tmp_path: Path) -> None:
