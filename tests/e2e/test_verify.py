@@ -70,7 +70,7 @@ def test_two_ranks_repeat_and_what_is_another_now_is_named(on_two_ranks: Path, t
     finally:
         path.write_text(before)
     assert done.returncode == 0, done.stdout + done.stderr  # the recorded prompt was used
-    assert "prompt.system: 'hate or normal?'" in done.stdout.replace('"', "'") or "prompt.system" in done.stdout
+    assert "prompt.system: 'hate or normal?' then, 'normal or hate?' in experiment.json now" in done.stdout
     assert "package invented: absent then, 1.0 now" in done.stdout
     (repeated,) = (on_two_ranks / "runs").glob("*.verify-001")
     summary = json.loads((repeated / "cells" / "main" / "summary.json").read_text())
