@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from sftlib.config.steps import effective_batch
 from sftlib.config.tree import SFTConfig
 
 _NO_HISTORY_ERROR = 0.5
+DeviceOf = Callable[[str | None, str], tuple[Device | None, str]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class Estimate:
 def estimates(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
     """One for each cell that is trained; none where the model's config.json is not on this machine."""
     texts, trainings = Texts(proposal), read_trainings(runs_dir)
-    found = [_estimate(proposal, cell, texts, trainings) for cell in proposal.experiment.cells if not cell.is_baseline]
+    device_of = cache(_device)  # the vendor's tool is asked once, not for each cell
+    trained = [cell for cell in proposal.experiment.cells if not cell.is_baseline]
+    found = [_estimate(proposal, cell, texts, trainings, device_of) for cell in trained]
     return [estimate for estimate in found if estimate is not None]
 
 
@@ -78,14 +83,16 @@ class Texts:
         return self._known[key]
 
 
-def _estimate(proposal: Proposal, cell: Cell, texts: Texts, trainings: list[Training]) -> Estimate | None:
+def _estimate(
+    proposal: Proposal, cell: Cell, texts: Texts, trainings: list[Training], device_of: DeviceOf
+) -> Estimate | None:
     config = cell.config
     shape, lengths = find_shape(config), texts.lengths(config)
     if shape is None or lengths is None:
         return None
     ratio = _counted_ratio(texts, config, trainings)
     lengths = lengths.scaled(ratio or 1.0)
-    device, name = _device(config)
+    device, name = device_of(config.cluster.device, config.cluster.scheduler)
     config, memory = _memory(config, shape, lengths, device)
     rows = proposal.steps(cell) * effective_batch(config)
     if config.train.max_steps is None and config.train.packing:
@@ -123,11 +130,11 @@ def _memory(config: SFTConfig, shape: ModelShape, lengths: Lengths, device: Devi
     return decided, needed(decided)
 
 
-def _device(config: SFTConfig) -> tuple[Device | None, str]:
+def _device(named: str | None, scheduler: str) -> tuple[Device | None, str]:
     """The device that trains, and the name under which summaries keep it."""
-    if config.cluster.device is not None:
-        return device_named(config.cluster.device), config.cluster.device
-    printed = machine.device_names() if config.cluster.scheduler == "local" and machine.devices() else []
+    if named is not None:
+        return device_named(named), named
+    printed = machine.device_names() if scheduler == "local" and machine.devices() else []
     if printed:
         device = device_named(printed[0].partition(",")[0])
         return device, device.name if device else printed[0].partition(",")[0].strip()

@@ -12,6 +12,7 @@ from jobs.staging import staging_problems
 from sftlib.config.checks import check_tree
 from sftlib.config.layers import collect, collect_profile
 from sftlib.config.load import parse
+from sftlib.config.overrides import settings
 from sftlib.config.problems import ConfigError, Problem
 from sftlib.config.references import resolve
 from sftlib.config.rundir import Run
@@ -37,7 +38,7 @@ def placed(run: Run, profile: str, say: Callable[[str], None]) -> SFTConfig:
     """The run's settings with `cluster` and `container` as its experiment file and this profile say them together."""
     path, receipt = Path(run.record["experiment"]), run.record["receipt"] or {}
     if path.is_file():
-        layers = collect(path, list(receipt.get("settings") or []), profile)
+        layers = collect(path, settings(path, receipt.get("settings") or []), profile)
     else:
         say(f"{path} is gone: only the profile says where this runs")
         layers = collect_profile(profile, Path.cwd())
