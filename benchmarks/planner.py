@@ -3,8 +3,8 @@
 python -m benchmarks.planner [--write] [--steps 8]
 
 Memory is counted by torch's dispatcher (benchmarks/allocation.py), so that it is the same on every machine. Time is
-planned as a user would see it after one short training, the calibration, and compared on trainings that differ from it.
-All train in this process, one after the other, behind one that warms up and does not count. Exit code 1 beyond 15%.
+planned as a user would see it beside a few short trainings of one kind, the calibration, and compared on trainings that
+differ from it. All train in this process, in turn, behind one that warms up and does not count. Exit code 1 beyond 15%.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ _POLICY = "Read the post and say what its author thinks of the group that it spe
 _LONG = [f"prompt.system={_POLICY}", "train.max_length=512"]
 # By length grouped batches are as long as chance has it; a few steps shall be like all of them.
 _ALL = ["sweep.grid={lora.r: [16]}", "predict.baseline=false", "train.group_by_length=false", "data.validation=null"]
-CALIBRATION: list[str] = []
-# What is trained and planned in turn, each with nothing but the calibration beside it.
+# What is trained and planned; the calibration has none of these settings.
 TRAININGS = {
     "r=64": ["lora.r=64"],
     "r=4 on q and v": ["lora.r=4", "lora.target_modules=[q_proj, v_proj]"],
@@ -65,7 +64,7 @@ def main() -> int:
     said = ", ".join(f"{what.partition('_')[0]} {error:.1%}" for what, error in sorted(worst.items()))
     notes = [
         f"worst error: {said} (aim: {AIM:.0%})",
-        f"time: SmolLM2-135M, fp32 LoRA on a CPU thread, {arguments.steps} steps each; planned from one training with r=16 on all "
+        f"time: SmolLM2-135M, fp32 LoRA on a CPU thread, {arguments.steps} steps each; planned from four trainings with r=16 on all "
         "linear modules, batches of 8 short records",
     ]
     publish("planner", "The plan against what happened", rows, notes=notes, write=arguments.write)
@@ -111,15 +110,18 @@ def _memory(values: dict[str, Any], tokens: int, positions: int, checkpointing: 
 
 
 def time_rows(steps: int) -> list[dict[str, Any]]:
-    rows = []
+    """Calibrations stand between the trainings, so that a machine that changes its pace does so for both."""
+    measured = {}
     with tempfile.TemporaryDirectory() as folder:
         known = Path(folder) / "known"
-        _train(Path(folder) / "warm-up", CALIBRATION, 2)
-        _train(known, CALIBRATION, steps)
+        _train(Path(folder) / "warm-up", [], 2)
         for number, (name, settings) in enumerate(TRAININGS.items()):
-            planned = _plan(known, settings, steps)
-            rows.append(_row(name, "seconds", planned, _train(Path(folder) / str(number), settings, steps)))
-            print(rows[-1], file=sys.stderr, flush=True)
+            if number % 2 == 0:
+                _train(known, [f"train.seed={number}"], steps)
+            measured[name] = _train(Path(folder) / str(number), settings, steps)
+        _train(known, ["train.seed=1"], steps)
+        rows = [_row(name, "seconds", _plan(known, TRAININGS[name], steps), took) for name, took in measured.items()]
+    print(*rows, sep="\n", file=sys.stderr, flush=True)
     return rows
 
 

@@ -14,7 +14,7 @@ from jobs.proposal import Proposal
 from jobs.tables import duration, table
 from sftlib.artifacts.host import cpu_model, has_cpu_bfloat16
 from sftlib.config.cells import Cell
-from sftlib.config.estimate.compute import Work, expected_rate, flops, kind_of, share_of_linear
+from sftlib.config.estimate.compute import Work, effort, expected_rate, flops, kind_of, share_of_linear
 from sftlib.config.estimate.devices import Device, device_named
 from sftlib.config.estimate.history import Measured, Training, counted_tokens, measured_rate, read_trainings
 from sftlib.config.estimate.lengths import Lengths, computed_share, estimate_lengths
@@ -163,10 +163,12 @@ def _seconds(
     """None on a device that nothing is known of."""
     if history is None and device is None:
         return None
-    rate = history.rate if history else expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
     share = 1.0 if config.train.loss_on == "all" else lengths.mean_answer / lengths.mean
     work = Work(tokens * computed_share(config, lengths), tokens * share, lengths.mean)
-    alone = flops(config, shape, work) / rate
+    if history:
+        alone = effort(config, shape, work) / history.rate
+    else:
+        alone = flops(config, shape, work) / expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
     return alone / config.parallel.world_size / share_of_linear(config, shape, alone / max(1, tokens), lengths.mean)
 
 

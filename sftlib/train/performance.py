@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sftlib.artifacts.host import cpu_model
-from sftlib.config.estimate.compute import Work, flops, kind_of
+from sftlib.config.estimate.compute import Work, effort, flops, kind_of
 from sftlib.config.estimate.devices import device_named
 from sftlib.config.estimate.shape import shape_of
 from sftlib.config.tree import SFTConfig
@@ -41,12 +41,15 @@ def _arithmetic(
     """FLOPs by the plan's count; null for a model whose shape it does not know."""
     shape = shape_of(model_config.to_dict())
     if shape is None or not tokens or seconds <= 0:
-        return {"flops": None, "flops_per_s": None, "flops_per_token": None, "mfu": None}
+        return {"flops": None, "flops_per_s": None, "effort_per_s": None, "flops_per_token": None, "mfu": None}
     work = Work(tokens, tokens * share, rows.tokens / max(1, len(rows)))
     count, device = flops(config, shape, work), device_named(_device_name())
     rate = count / seconds / config.parallel.world_size
     mfu = round(rate / device.peak_flops, 4) if device and torch.cuda.is_available() else None
-    return {"flops": count, "flops_per_s": rate, "flops_per_token": round(count / tokens), "mfu": mfu}
+    return {
+        "flops": count, "flops_per_s": rate, "effort_per_s": rate * effort(config, shape, work) / count,
+        "flops_per_token": round(count / tokens), "mfu": mfu,
+    }  # fmt: skip
 
 
 def _rate(count: float, seconds: float) -> float | None:

@@ -29,7 +29,7 @@ class Training:
     @property
     def performance(self) -> dict[str, Any]:
         value = self.summary.get("performance")
-        return value if isinstance(value, dict) and isinstance(value.get("flops_per_s"), int | float) else {}
+        return value if isinstance(value, dict) and isinstance(value.get("effort_per_s"), int | float) else {}
 
     @property
     def tokens_a_record(self) -> float | None:
@@ -54,7 +54,7 @@ def _values(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Measured:
-    """Operations a second of like trainings on one device, and how far they spread."""
+    """Effort a second (compute.effort) of like trainings on one device, and how far they spread."""
 
     rate: float
     spread: float  # half the distance between the quartiles, as a share of the rate
@@ -64,7 +64,7 @@ class Measured:
 def measured_rate(trainings: Sequence[Training], device: str, kind: dict[str, Any]) -> Measured | None:
     """The median over the trainings of this kind on this device."""
     found = [training.performance for training in trainings]
-    rates = [float(of["flops_per_s"]) for of in found if of.get("device") == device and of.get("kind") == kind]
+    rates = [float(of["effort_per_s"]) for of in found if of.get("device") == device and of.get("kind") == kind]
     if not rates:
         return None
     middle = statistics.median(rates)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sftlib.config.estimate.compute import Work, flops, kind_of
+from sftlib.config.estimate.compute import Work, effort, flops, kind_of
 from sftlib.config.estimate.devices import device_named
 from sftlib.config.estimate.history import counted_tokens, measured_rate, read_trainings
 from sftlib.config.estimate.lengths import estimate_lengths
@@ -136,6 +136,18 @@ def test_a_plain_template_costs_less_than_a_chat() -> None:
     assert sorted(means, key=means.get) == ["plain", "chatml", "alpaca", "harmony"]
 
 
+def test_thin_products_take_more_time_than_their_operations() -> None:
+    shape, work = shape_of(LLAMA_8B), Work(1e6, 0, 1000)
+
+    def taken(**lora) -> float:
+        chosen = config(lora={"target_modules": "all-linear", **lora})
+        return effort(chosen, shape, work) / flops(chosen, shape, work)
+
+    assert taken(r=4) > taken(r=256) > 1
+    assert 1 < taken(r=4, target_modules=["q_proj", "v_proj"]) < taken(r=4), "fewer matrices wait"
+    assert taken(enabled=False) == 1
+
+
 def test_tokens_are_those_that_a_training_on_the_same_records_counted(tmp_path: Path) -> None:
     def trained(name: str, tokens: int, **sections) -> None:
         folder = tmp_path / "run" / "cells" / name
@@ -165,7 +177,7 @@ def test_history_is_read_from_summaries_of_the_same_kind(tmp_path: Path) -> None
     for index, (rate, device) in enumerate([(100.0, "cpu-x"), (110.0, "cpu-x"), (120.0, "cpu-x"), (9.0, "other")]):
         folder = tmp_path / "run" / "cells" / f"c{index}"
         folder.mkdir(parents=True)
-        performance = {"device": device, "kind": kind, "flops_per_s": rate}
+        performance = {"device": device, "kind": kind, "effort_per_s": rate}
         (folder / "summary.json").write_text(json.dumps({"performance": performance}))
     (tmp_path / "run" / "cells" / "c0" / "summary.json.tmp").write_text("{")
     (tmp_path / "latest").symlink_to("run")
