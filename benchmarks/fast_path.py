@@ -1,6 +1,6 @@
 """Training of SmolLM2-135M on hate-speech records on a CPU: records/s of sftlib beside TRL and the padded recipe.
 
-python -m benchmarks.fast_path [--prompt long|short|both] [--records 16] [--steps 3] [--write]
+python -m benchmarks.fast_path [--prompt long|short|both] [--records 8] [--steps 3] [--write]
 
 Every peer lives in a process of its own and takes its turn: one optimiser step each, round after round. All train the same
 records in each step, with the same LoRA (r=16, all-linear), precision (fp32) and one thread, so that their losses must be
@@ -210,7 +210,7 @@ def settings_of(model: Path, records: Path, prompt: dict[str, Any], count: int, 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompt", choices=["long", "short", "both"], default="both")
-    parser.add_argument("--records", type=int, default=16, help="records of an optimiser step")
+    parser.add_argument("--records", type=int, default=8, help="records of an optimiser step")
     parser.add_argument("--steps", type=int, default=3, help="optimiser steps of each peer, in turn")
     parser.add_argument("--model", type=Path, help="model folder (default: the bundled SmolLM2-135M-Instruct)")
     parser.add_argument("--write", action="store_true", help="write the results")

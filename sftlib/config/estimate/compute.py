@@ -35,8 +35,8 @@ def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
 
 
 # The two products of an adapted matrix are so thin that they wait for memory: they take as long as this many ranks more
-# would at the base's rate (measured on a CPU with ranks from 4 to 256: 60 to 120).
-THIN_RANKS = 80
+# would at the base's rate (whole steps on a CPU, ranks from 4 to 64; the products alone with ranks up to 256).
+THIN_RANKS = 60
 
 
 def effort(config: SFTConfig, shape: ModelShape, work: Work) -> float:
