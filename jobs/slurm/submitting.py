@@ -64,7 +64,8 @@ def _sbatch(submission: Submission, array: Array, waits_for: str | None) -> str:
     try:
         jobs = executor.submit_array(payloads)
     except (FailedJobError, FailedSubmissionError) as error:
-        refusal = QueueFullError if "MaxSubmitJob" in str(error) else SftError
+        # AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit, AssocGrpSubmitJobsLimit...
+        refusal = QueueFullError if "SubmitJob" in str(error) else SftError
         raise refusal(f"Slurm refused {array.name}: {explained(str(error))}") from None
     return str(jobs[0].job_id).partition("_")[0]
 
