@@ -23,12 +23,24 @@ def verdict(comparison: dict[str, Any], metric: str = "f1", name_a: str = "A", n
         return f"On {records} {name_b} and {name_a} have the same {title} of {entry['a']:.3f}{_interval(entry)}."
     if is_significant(comparison, metric):
         return _seen(comparison, entry, metric, title, name_a, name_b)
-    needed = entry["needed_records"]
-    outlook = f"; about {round_to_two_digits(needed):,} records would be needed to see it" if needed else ""
     return (
         f"On {records} the difference of {abs(entry['difference']):.3f} {title} between {name_b} and {name_a} "
-        f"is within noise ({_evidence(comparison, entry, name_a, name_b)}){outlook}."
+        f"is within noise ({_evidence(comparison, entry, name_a, name_b)}){_outlook(entry)}."
     )
+
+
+def verdict_beside(comparison: dict[str, Any], metric: str, name_a: str, name_b: str) -> str:
+    """The same of a further metric, after the sentence on the first."""
+    entry, title = comparison["metrics"][metric], METRIC_NAMES.get(metric, metric)
+    if not entry["difference"]:
+        return verdict(comparison, metric, name_a, name_b)
+    evidence = _evidence(comparison, entry, name_a, name_b)
+    if not is_significant(comparison, metric):
+        return (
+            f"The difference of {abs(entry['difference']):.3f} {title} is within noise ({evidence}){_outlook(entry)}."
+        )
+    side = "higher" if entry["difference"] > 0 else "lower"
+    return f"The {title} of {name_b} is {abs(entry['difference']):.3f} {side}, {entry['a']:.3f} to {entry['b']:.3f} ({evidence})."
 
 
 def is_significant(comparison: dict[str, Any], metric: str) -> bool:
@@ -48,6 +60,11 @@ def round_to_two_digits(count: int) -> int:
     """A forecast of 6,291 records is not known to the last record: 6,300."""
     step = 10 ** max(0, int(math.log10(count)) - 1)
     return math.ceil(count / step) * step
+
+
+def _outlook(entry: dict[str, Any]) -> str:
+    needed = entry["needed_records"]
+    return f"; about {round_to_two_digits(needed):,} records would be needed to see it" if needed else ""
 
 
 def _seen(comparison: dict[str, Any], entry: dict[str, Any], metric: str, title: str, name_a: str, name_b: str) -> str:

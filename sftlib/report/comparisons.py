@@ -10,7 +10,7 @@ from typing import Any
 from sftlib.config.rundir import Run
 from sftlib.metrics.paired import adjust, compare, flips
 from sftlib.metrics.paired_means import compare_means
-from sftlib.metrics.verdicts import verdict
+from sftlib.metrics.verdicts import verdict, verdict_beside
 from sftlib.report.combine import Combined
 from sftlib.report.coverage import CellCoverage
 from sftlib.report.findings import MISMATCH, Finding, merge_command
@@ -104,12 +104,14 @@ def compare_family(
 def _entry(result: dict[str, Any], pair: Pair, kind: str, headline: str) -> dict[str, Any]:
     first, second = pair
     metrics = {name: swapped(entry) for name, entry in result["metrics"].items()}  # second minus first is a minus b
-    told = [headline, *(["rouge_l"] if "rouge_l" in metrics else [])]  # of long answers hardly one matches exactly
+    sentences = [verdict(result, headline, first, second)]
+    if "rouge_l" in metrics:  # of long answers hardly one matches exactly
+        sentences.append(verdict_beside(result, "rouge_l", first, second))
     return {
         "a": second,
         "b": first,
         "kind": kind,
-        "verdict": " ".join(verdict(result, metric, first, second) for metric in told),
+        "verdict": " ".join(sentences),
         "n": result["n"],
         "confidence": result["confidence"],
         "tried": result["tried"],

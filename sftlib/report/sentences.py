@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sftlib.metrics.intervals import holm
+from sftlib.metrics.verdicts import METRIC_NAMES as _NAMES
 from sftlib.metrics.verdicts import is_significant
 
-_NAMES = {"f1": "F1", "macro_f1": "macro-F1"}
 MOST_NAMED = 6
 _RATES = {"fpr": "FPR", "fnr": "FNR"}
 
@@ -110,7 +110,7 @@ def _trivial(cells: dict[str, Any], beaten: list[str], headline: str) -> list[di
             "kind": "trivial",
             "cell": names[0] if len(names) == 1 else None,
             "sentence": f"{_listed(names, cells, headline)} {'does' if len(names) == 1 else 'do'} not beat a constant answer: "
-            f"always answering the positive label has a {title} of {always:.3f}.",
+            f"always answering the positive label has {'an' if title == 'F1' else 'a'} {title} of {always:.3f}.",
         }
         for always, names in by_score.items()
     ]

@@ -91,7 +91,7 @@ def _further(numbers: Numbers) -> str:
         heads += [Head("Training loss", "mean over the training"), Head("Tokens/s", "real tokens, no padding")]
     rows = [
         [
-            cell_name(numbers, cell), *(numbers.show("cells", cell, "overall", key) for key in known),
+            cell_name(numbers, cell), *(numbers.show("cells", cell, "overall", key, form=whole if key == "empty" else rate) for key in known),
             *([numbers.show("cells", cell, "hybrid", "score")] if hybrid else []),
             *([numbers.show("cells", cell, "training", "train_loss"), numbers.show("cells", cell, "training", "tokens_per_s", form=whole)]
               if _is_trained(numbers) else []),

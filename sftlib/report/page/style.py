@@ -39,10 +39,11 @@ section { margin-top: 72px; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 3px; }
 
 nav {
-  position: sticky; top: 0; z-index: 5; display: flex; align-items: center; gap: 12px; padding: 0 32px;
+  position: sticky; top: 0; z-index: 5; display: flex; align-items: center; gap: 12px;
+  padding: 0 max(32px, calc(50% - 538px));
   background: color-mix(in srgb, var(--bg) 92%, transparent); backdrop-filter: blur(8px); border-bottom: 1px solid var(--line);
 }
-nav div { display: flex; gap: 22px; overflow-x: auto; scrollbar-width: none; flex: 1; max-width: 1076px; margin: 0 auto; }
+nav div { display: flex; gap: 22px; overflow-x: auto; scrollbar-width: none; flex: 1; }
 nav a { color: var(--soft); text-decoration: none; white-space: nowrap; font-size: 14px; padding: 14px 0; }
 nav a:hover { color: var(--ink); }
 #theme { border: 0; background: none; color: var(--soft); font-size: 18px; padding: 8px; cursor: pointer; }

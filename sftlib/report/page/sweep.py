@@ -30,7 +30,14 @@ def sweep_section(numbers: Numbers) -> str:
         f"<h3>{escape(parameter)}</h3><div class='charts'>{''.join(_chart(numbers, parameter, key) for key in metrics)}</div>"
         for parameter in numbers.get("sweep", "parameters") or {}
     )
-    lead = "Every cell by each parameter that was varied; other parameters differ too. The bar is the mean of a value's cells."
+    parameters = numbers.get("sweep", "parameters") or {}
+    others = (
+        "each parameter that was varied; other parameters differ too"
+        if len(parameters) > 1
+        else "the parameter that was varied"
+    )
+    are_several = len(_cells(numbers)) > max((len(values) for values in parameters.values()), default=0)
+    lead = f"Every cell by {others}." + (" The bar is the mean of a value's cells." if are_several else "")
     return section("sweep", "Sweep", lead, charts, _seeds(numbers, metrics), brief="Sweep")
 
 

@@ -79,7 +79,7 @@ def _dot(numbers: Numbers, dot: Dot, y: float, span: tuple[float, float]) -> str
     hollow = " hollow" if dot.is_hollow else ""
     return (
         f'<g class="{dot.colour}{hollow}"><title>{escape(_words(numbers, dot))}</title>{whisker}'
-        f'<circle cx="{_x(value, span)}" cy="{y}" r="4.5" {numbers.attributes(*dot.path)}/></g>'
+        f'<circle cx="{_x(value, span)}" cy="{y}" r="4" {numbers.attributes(*dot.path)}/></g>'
     )
 
 

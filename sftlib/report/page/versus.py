@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from sftlib.metrics.verdicts import is_significant
 from sftlib.report.page.cell_table import title_of
 from sftlib.report.page.markup import Head, cell_name, colour, folded, masked, named, section, table
 from sftlib.report.page.numbers import Numbers, Step, chance, plain, signed, whole
@@ -22,7 +23,7 @@ def versus_section(numbers: Numbers) -> str:
     brief_ones = [(place, entry) for place, entry in asked if place not in detailed]
     others = [(place, entry) for place, entry in entries if entry["kind"] == "cells"]
     is_pair = any(entry["kind"] == "pair" for _, entry in entries)
-    title, brief = ("Comparison", "Comparison") if is_pair else ("Comparison with the baseline", "Against the baseline")
+    title, brief = ("Comparison", "Comparison") if is_pair else ("Comparison with the baseline", "Baseline")
     lead = (
         "Paired by sample id. Differences are first minus second; p-values are adjusted for the number of cells tried."
     )
@@ -155,7 +156,14 @@ def _others(numbers: Numbers, entries: list[tuple[int, dict[str, Any]]]) -> str:
     """Cells with each other, by the headline metric."""
     lead = "The same test between every two cells, so that the best of many is not sold as a discovery."
     content = _brief(numbers, entries, f"Differences in {title_of(numbers.headline).text}")
-    return section("others", "Cells with each other", lead, content) if content else ""
+    return section("others", "Cells with each other", lead, content, brief="Pairs") if content else ""
+
+
+def _outcome(entry: dict[str, Any], key: str) -> str:
+    """The verdict in two words; the sentence is its title."""
+    if not is_significant(entry, key):
+        return "within noise"
+    return f"{escape(entry['a'] if entry['metrics'][key]['difference'] > 0 else entry['b'])} better"
 
 
 def _brief(numbers: Numbers, entries: list[tuple[int, dict[str, Any]]], caption: str) -> str:
@@ -168,13 +176,13 @@ def _brief(numbers: Numbers, entries: list[tuple[int, dict[str, Any]]], caption:
             [
                 f"{cell_name(numbers, entry['a'])} − {cell_name(numbers, entry['b'])}",
                 *row[3:],
-                f'<span class="words">{escape(entry["verdict"])}</span>',
+                f'<span title="{escape(entry["verdict"])}">{_outcome(entry, key)}</span>',
             ]
         )
     if not rows:
         return ""
     heads = [
         Head("Cells", is_text=True), Head("Difference"), Head(f"−{span[1]:g} to {span[1]:g}", is_picture=True), Head("Interval"), Head("p"),
-        Head("p (Holm)"), Head("Records needed"), Head("In words", is_text=True),
+        Head("p (Holm)"), Head("Records needed", "to see a difference of this size with 80% power"), Head("In words", is_text=True),
     ]  # fmt: skip
     return table(heads, rows, caption)

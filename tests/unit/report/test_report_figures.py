@@ -115,6 +115,26 @@ def numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, float) else []
 
 
+def test_a_standardised_difference_is_that_of_the_two_groups_it_names(tmp_path: Path) -> None:
+    """Not the largest of all: of many groups that is the one between the two with the fewest records."""
+    world = make_world(400)
+    for index, record in enumerate(world.records):
+        record.group = ("north", "south", "west")[index % 3]
+        wrong = record.group == "north" and record.gold == "normal"
+        world.answers["r8"][index] = (("hate" if wrong else record.gold), None)
+    metrics = merged(tmp_path, world)
+    cell = metrics["cells"]["r8"]
+    (said,) = [
+        one["sentence"] for one in metrics["verdicts"] if one["cell"] == "r8" and "the same mix" in one["sentence"]
+    ]
+    even = cell["disparities"]["group"]["standardised"]["fpr"]["groups"]
+    assert "FPR differs between groups of group: 1.000 for north, 0.000 for south" in said
+    assert (
+        f"the difference is {even['north']['standardised'] - even['south']['standardised']:.3f} instead of 1.000"
+        in said
+    )
+
+
 def test_a_difference_is_a_minus_b(golden: Run) -> None:
     (entry,) = read(golden)["comparisons"]
     change = entry["metrics"]["accuracy"]
