@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,21 +77,25 @@ def check_fit(elements: Sequence[Element], config: SFTConfig) -> None:
 
 
 def _start_ready(board: _Board) -> None:
-    """An element of several processes takes as many slots; the next ones wait behind it, or it would never start."""
+    """An element of several processes or workers takes as many slots; the next ones wait behind it, or it would never start."""
     for element in board.schedule.ready():
-        taken = _take(board, element.processes)
+        taken = _take(board, element)
         if not taken:
             return
         board.running[element.id] = (_submit(board.submission, element, taken), taken)
         board.schedule.start(element.id)
 
 
-def _take(board: _Board, processes: int) -> list[str | None]:
-    """That many free slots on distinct devices, taken out of `free`; none when there are too few."""
+def _take(board: _Board, element: Element) -> list[str | None]:
+    """A free slot for each of its processes, taken out of `free`; none when there are too few. Ranks of a training need
+    distinct devices, workers of a prediction may share one."""
     total = len(board.free) + sum(len(taken) for _, taken in board.running.values())
-    choices = board.free if None in board.free else list(dict.fromkeys(board.free))
-    taken = choices[: min(processes, total)]
-    if len(taken) < min(processes, total):
+    wanted = min(max(element.processes, element.workers), total)
+    choices = list(dict.fromkeys(board.free))
+    if element.processes == 1 or None in board.free:
+        choices += list((Counter(board.free) - Counter(choices)).elements())
+    taken = choices[:wanted]
+    if len(taken) < wanted:
         return []
     for slot in taken:
         board.free.remove(slot)

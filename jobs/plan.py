@@ -52,6 +52,7 @@ class Element:
     resources: Resources
     nodes: int = 1
     processes: int = 1  # on each node; more than one in all: torchrun starts them
+    workers: int = 1  # processes that the stage itself starts
     cell: str | None = None
     shards: range | None = None
     after: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ class Element:
         return {
             "id": self.id, "kind": self.kind, "cell": self.cell, "shards": list(self.shards or ()) or None,
             "argv": list(self.argv), "after": list(self.after), "condition": self.condition if self.after else None,
-            "nodes": self.nodes, "processes": self.processes, "resources": self.resources.model_dump(mode="json"),
+            "nodes": self.nodes, "processes": self.processes, "workers": self.workers, "resources": self.resources.model_dump(mode="json"),
         }  # fmt: skip
 
 
@@ -145,8 +146,11 @@ def _train(root: Path, config: SFTConfig, cell: str, parallel: ParallelSection, 
 
 def _predict(root: Path, config: SFTConfig, cell: str, shards: range, after: tuple[str, ...]) -> Element:
     argv = (PREDICT, str(root), "--cell", cell, "--shards", _span(shards))
-    resources = _with_gpus(config.cluster.predict, config.predict.workers or 1)
-    return Element(predict_id(cell, shards), PREDICT, argv, resources, cell=cell, shards=shards, after=after)
+    workers = min(config.predict.workers or 1, config.predict.shards_per_job)  # a worker without a shard does not start
+    resources = _with_gpus(config.cluster.predict, workers)
+    return Element(
+        predict_id(cell, shards), PREDICT, argv, resources, workers=workers, cell=cell, shards=shards, after=after
+    )  # fmt: skip
 
 
 def _fold(root: Path, config: SFTConfig, cell: str, after: tuple[str, ...]) -> Element:

@@ -26,7 +26,10 @@ class PredictSection(Section):
         1, "shards that one element takes, one after the other, with the model loaded once", ge=1
     )
     workers: int | None = knob(
-        None, "processes that share an element's shards, each with a model of its own; default: one a device", ge=1
+        None,
+        "processes that share an element's shards, each with a model and a slot of its own; default: one a device; no more "
+        "than predict.shards_per_job",
+        ge=1,
     )
     batch_tokens: int | None = knob(
         None, "tokens in a batch, padding included; default: 4,096, and 512 for scores on a CPU", ge=64

@@ -16,8 +16,8 @@ from sftlib.errors import InputError
 STAGE = ["python3", "-m", "sftlib", "train", "runs/x", "--cell", "r8"]
 
 
-def element(name: str = "train/r8", nodes: int = 1, processes: int = 1) -> Element:
-    return Element(name, TRAIN, (TRAIN, "runs/x", "--cell", "r8"), Resources(), nodes=nodes, processes=processes)
+def element(name: str = "train/r8", nodes: int = 1, **processes: int) -> Element:
+    return Element(name, TRAIN, (TRAIN, "runs/x", "--cell", "r8"), Resources(), nodes=nodes, **processes)
 
 
 def test_one_process_is_the_stage_itself() -> None:
@@ -52,6 +52,14 @@ def test_an_element_takes_as_many_devices_as_it_has_processes(monkeypatch: pytes
 
 def test_processes_share_the_cores_where_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert start(monkeypatch, [element("a", processes=4), element("b")], [None, None]) == {"a": [None, None]}
+
+
+def test_workers_of_a_prediction_take_a_slot_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [element("a", workers=2), element("b", workers=2)]
+    assert start(monkeypatch, both, [None, None, None]) == {"a": [None, None]}, "b waits for a second core"
+    assert start(monkeypatch, both, ["0", "1", "0", "1"]) == {"a": ["0", "1"], "b": ["0", "1"]}
+    assert start(monkeypatch, both, ["0", "0"]) == {"a": ["0", "0"]}, "they may share a device"
+    assert start(monkeypatch, [element("a", workers=4)], [None, None]) == {"a": [None, None]}, "it would never start"
 
 
 def start(monkeypatch: pytest.MonkeyPatch, elements: list[Element], slots: list[str | None]) -> dict[str, list]:

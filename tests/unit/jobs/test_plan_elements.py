@@ -56,6 +56,16 @@ def test_only_what_is_needed(experiment) -> None:
     assert {element.id: element.after for element in elements_of(experiment(), trained)}["predict/r8/1-1"] == ()
 
 
+def test_workers_are_asked_for_as_far_as_an_element_has_shards(experiment) -> None:
+    for workers, expected in ((None, 1), (2, 2), (4, 2)):  # two shards an element
+        found = [
+            e
+            for e in elements_of(experiment(predict={"num_shards": 4, "shards_per_job": 2, "workers": workers}))
+            if e.kind == "predict"
+        ]
+        assert {(e.workers, e.resources.gpus) for e in found} == {(expected, expected)}
+
+
 def test_schedule_cascades_and_merges_last(experiment) -> None:
     schedule = Schedule(elements_of(experiment()))
     assert [element.id for element in schedule.ready()][:2] == ["train/r4", "train/r8"]
