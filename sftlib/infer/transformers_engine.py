@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,32 @@ from sftlib.infer.generating import Generator
 from sftlib.infer.scoring import LabelScorer
 from sftlib.models.hardware import dtype_of
 from sftlib.models.loading import load_adapter, load_trained
-from sftlib.paths import ADAPTER_CONFIG
+from sftlib.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 _TAKES_MASKS = ("sdpa", "eager")
 
 
 class TransformersEngine:
-    """Adapters are taken off by unwrapping, not by merging back: the base's weights are never touched."""
+    """Adapters are taken off by unwrapping, not by merging back; one that changes the base itself costs loading it again."""
 
     def __init__(self, config: SFTConfig, dtype: str) -> None:
         torch.set_num_threads(config.train.threads)
         self._config, self._dtype = config, dtype_of(dtype)
-        self.model: Any = self._load()
+        self.model: Any = None
         self._adapter: Path | None = None
 
     def use(self, adapter: Path | None) -> None:
-        if adapter == self._adapter:
+        if self.model is not None and adapter == self._adapter:
             return
-        if self._adapter is not None:
-            self.model = self._load() if _changes_base(self._adapter) else self.model.unload()
+        is_whole = adapter is not None and not (adapter / ADAPTER_CONFIG).exists()  # left by a full fine-tuning
+        if self.model is None or is_whole or (self._adapter is not None and _changes_base(self._adapter)):
+            self.model = None  # it leaves the memory before the other one comes
+            self.model = self._load(adapter if is_whole else None)
+        elif self._adapter is not None:
+            self.model = self.model.unload()
+        if adapter is not None and not is_whole:
+            self.model = load_adapter(self.model, adapter)
         self._adapter = adapter
-        if adapter is not None:
-            is_adapter = (adapter / ADAPTER_CONFIG).exists()  # a full fine-tuning leaves a whole model there
-            self.model = load_adapter(self.model, adapter) if is_adapter else self._load(adapter)
         self.model.eval()
 
     def scorer(self, renderer: Renderer, config: SFTConfig) -> LabelScorer:
@@ -45,7 +47,7 @@ class TransformersEngine:
     def generator(self, renderer: Renderer, config: SFTConfig) -> Generator:
         return Generator(self.model, renderer, config)
 
-    def _load(self, folder: Path | None = None) -> Any:
+    def _load(self, folder: Path | None) -> Any:
         model = load_trained(self._config, folder, self._dtype).eval()
         if model.config._attn_implementation not in _TAKES_MASKS:
             _prefer_masks(model)
@@ -64,8 +66,12 @@ def _prefer_masks(model: Any) -> None:
 
 
 def _changes_base(adapter: Path) -> bool:
-    """Whether laying it on changes more than PEFT takes off again: trained biases, full weights."""
-    path = adapter / ADAPTER_CONFIG
+    """Whether it holds more than low-rank factors, which PEFT takes off again: trained biases, embeddings or whole
+    modules; after those the base is loaded anew."""
+    from safetensors import safe_open
+
+    path = adapter / ADAPTER_WEIGHTS
     if not path.exists():
         return True
-    return json.loads(path.read_text(encoding="utf-8")).get("bias", "none") != "none"
+    with safe_open(path, framework="pt") as weights:
+        return any(".lora_" not in name for name in weights.keys())  # noqa: SIM118 (it is no mapping)
