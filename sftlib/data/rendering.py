@@ -29,6 +29,7 @@ class Prompt:
 
     text: str
     ids: list[int]
+    sample_id: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Renderer:
         """What `prompt` gives, for many at once."""
         texts = [self._prompt_text(sample) for sample in samples]
         return [
-            Prompt(self.control.unguard(text), ids) for text, ids in zip(texts, self.encoder.ids(texts), strict=True)
+            Prompt(self.control.unguard(text), ids, sample.id)
+            for sample, text, ids in zip(samples, texts, self.encoder.ids(texts), strict=True)
         ]
 
     def row(self, sample: Sample) -> TrainingRow:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from sftlib.artifacts.hashing import sha256_value
+from sftlib.data.rendering import Prompt
 
 
 class AnswerConstraint:
@@ -30,13 +31,8 @@ class AnswerConstraint:
 class RecordSampling:
     """Sampling as a choice of the largest: each record draws its own noise, whoever shares its batch (Gumbel's trick)."""
 
-    def __init__(
-        self, prompts: Sequence[Sequence[int]], seed: int, temperature: float, top_p: float, repeats: Sequence[int]
-    ) -> None:
-        """`repeats`: how often the same prompt stands before in the shard, so that equal prompts draw differently."""
-        self._draws = [
-            torch.Generator().manual_seed(_seed(seed, ids, n)) for ids, n in zip(prompts, repeats, strict=True)
-        ]
+    def __init__(self, prompts: Sequence[Prompt], seed: int, temperature: float, top_p: float) -> None:
+        self._draws = [torch.Generator().manual_seed(record_seed(seed, prompt)) for prompt in prompts]
         self._temperature, self._top_p = temperature, top_p
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -56,8 +52,9 @@ def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     return logits.masked_fill(is_out.scatter(-1, order, is_out), -torch.inf)
 
 
-def _seed(seed: int, ids: Sequence[int], repeat: int) -> int:
-    return int(sha256_value([seed, list(ids), repeat])[:15], 16)
+def record_seed(seed: int, prompt: Prompt) -> int:
+    """By the record's id too: equal prompts draw differently, whichever shards they are in."""
+    return int(sha256_value([seed, prompt.ids, prompt.sample_id])[:15], 16)
 
 
 def valid_answers(label_ids: Sequence[Sequence[int]], eos: int) -> list[list[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,23 +63,23 @@ class Generator:
             self.prepare(prompts)
         whole = Prefix([])
         answers: dict[int, Answer] = {}
-        repeats = _repeats(prompts)
         room = self.config.predict.max_new_tokens
         for prefix in (self._prefix or whole, whole):
             chosen = [i for i, p in enumerate(prompts) if i not in answers and prefix.begins(p.ids)]
             lengths = [len(prompts[i].ids) + room for i in chosen]
             for batch in token_batches(lengths, self.config.predict.batch_tokens or BATCH_TOKENS):
                 positions = [chosen[i] for i in batch]
-                found = self._batch([prompts[i].ids for i in positions], prefix, [repeats[i] for i in positions])
+                found = self._batch([prompts[i] for i in positions], prefix)
                 answers |= {i: self._answer(ids) for i, ids in zip(positions, found, strict=True)}
                 tick(len(batch))
         return [answers[i] for i in range(len(prompts))]
 
-    def _batch(self, rows: list[list[int]], prefix: Prefix, repeats: list[int]) -> list[list[int]]:
-        predict, width = self.config.predict, max(map(len, rows))
+    def _batch(self, prompts: list[Prompt], prefix: Prefix) -> list[list[int]]:
+        predict, rows = self.config.predict, [prompt.ids for prompt in prompts]
+        width = max(map(len, rows))
         processors: list[Any] = [AnswerConstraint(self._answers, width)] if self._answers else []
         if predict.temperature:
-            processors.append(RecordSampling(rows, predict.seed, predict.temperature, predict.top_p, repeats))
+            processors.append(RecordSampling(prompts, predict.seed, predict.temperature, predict.top_p))
         stopping = {"stop_strings": predict.stop, "tokenizer": self.tokenizer} if predict.stop else {}
         out = self._generate(
             rows, prefix, max_new_tokens=predict.max_new_tokens, logits_processor=processors, **stopping
@@ -125,16 +124,6 @@ def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     """The text before the first stop string, and whether there was one."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return (text[: min(places)], True) if places else (text, False)
-
-
-def _repeats(prompts: Sequence[Prompt]) -> list[int]:
-    """How often the same prompt came before."""
-    seen: Counter[str] = Counter()
-    counts = []
-    for prompt in prompts:
-        counts.append(seen[prompt.text])
-        seen[prompt.text] += 1
-    return counts
 
 
 def _keeps_all(model: Any) -> bool:
