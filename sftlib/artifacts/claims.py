@@ -30,7 +30,7 @@ class Claim:
         self.path, self._older = path, older
 
     def release(self) -> None:
-        """Newest last: as long as one is there, nobody starts from the first again."""
+        """Newest last: whoever takes the first again meanwhile takes over from one that has ended."""
         _renewed.discard(self.path)
         for path in [*self._older, self.path]:
             path.unlink(missing_ok=True)
@@ -40,12 +40,14 @@ def take_claim(cell: CellPaths, index: int, count: int) -> Claim | None:
     """The shard for this process, or None while another one that lives works on it."""
     cell.predictions.mkdir(parents=True, exist_ok=True)
     with _signed(cell.predictions) as signed:
-        found = _claims(cell, index, count)
-        if found and _is_held(found[-1], signed):
-            return None
-        # Numbers only rise, so that two that find the same dead claim meet at one name, which `link` gives to one.
-        take = int(found[-1].name.rpartition("-")[2]) + 1 if found else 0
-        path = cell.shard_claim(index, count, take)
+        found: list[Path] = []
+        path = cell.shard_claim(index, count, 0)
+        if path.exists():  # only then is the folder listed: with many shards, on a file server, that takes its time
+            found = _claims(cell, index, count)
+            if found and _is_held(found[-1], signed):
+                return None
+            # Numbers only rise, so that two that find the same dead claim meet at one name, which `link` gives to one.
+            path = cell.shard_claim(index, count, int(found[-1].name.rpartition("-")[2]) + 1 if found else 0)
         try:
             os.link(signed, path)
         except (FileExistsError, FileNotFoundError):  # the second: all shards are there, and somebody tidied up

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sftlib.artifacts.atomic import replacing
-from sftlib.artifacts.ranks import is_main
+from sftlib.artifacts.ranks import is_main, rank
 from sftlib.errors import ATTEMPT_VARIABLE, ELEMENT_VARIABLE
 from sftlib.paths import RunPaths
 
@@ -93,7 +93,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def say(text: str) -> None:
-    """A plain line for the log or the terminal; of several ranks the first one speaks."""
+def say(text: str, *, every_rank: bool = False) -> None:
+    """A plain line for the log or the terminal; of several ranks the first one speaks, unless each has its own to say."""
     if is_main():
         print(text, file=sys.stderr, flush=True)
+    elif every_rank:
+        print(f"rank {rank()}: {text}", file=sys.stderr, flush=True)

@@ -23,6 +23,14 @@ def remains(cell: CellPaths) -> list[Path]:
     return sorted([*claims, *cell.predictions.glob(f".*{TEMPORARY_SUFFIX}")])
 
 
+def remove_remains(cell: CellPaths) -> list[Path]:
+    """Remove them; which they were."""
+    found = remains(cell)
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
+
+
 def strangers(cell: CellPaths, count: int) -> list[Path]:
     """Shards and manifests that are none of this run's places: copies, another number of shards."""
     if not cell.predictions.is_dir():
@@ -35,8 +43,7 @@ def strangers(cell: CellPaths, count: int) -> list[Path]:
 
 def tidy(cell: CellPaths, count: int) -> Iterator[str]:
     """Remove remains, move strangers aside under names that no glob matches; says each that it touched."""
-    for path in remains(cell):
-        path.unlink(missing_ok=True)
+    for path in remove_remains(cell):
         yield f"removed {path}, which a process that is gone left behind"
     for path in strangers(cell, count):
         target = cell.predictions / _ASIDE / f"{path.name}.stray"

@@ -99,6 +99,23 @@ def _decisions(config: SFTConfig) -> Iterator[Problem]:
         yield Problem("predict.constrain", "needs labels: task.type: classification", predict.constrain)
 
 
+def _engine(config: SFTConfig) -> Iterator[Problem]:
+    """What vllm cannot load is said before anything is trained for it."""
+    lora, kind = config.lora, config.model.quantization.kind
+    if config.predict.engine != "vllm":
+        return
+    for is_so, what in (
+        (not lora.enabled, "lora.enabled: false (a whole model instead of an adapter)"),
+        (lora.dora, "lora.dora"),
+        (bool(lora.modules_to_save), "lora.modules_to_save"),
+        (lora.bias != "none", f"lora.bias: {lora.bias}"),
+        (lora.r > 512, f"lora.r above 512 ({lora.r})"),
+        (kind in ("int8", "fp4"), f"model.quantization.kind: {kind}"),
+    ):
+        if is_so:
+            yield Problem("predict.engine", f"vllm does not serve {what}: use transformers", "vllm")
+
+
 def _parallel(config: SFTConfig) -> Iterator[Problem]:
     parallel = config.parallel
     if parallel.strategy == "single" and parallel.world_size > 1:
@@ -221,5 +238,5 @@ def _sweep_key(place: str, key: str) -> Iterator[Problem]:
 
 
 _CHECKS: list[Callable[[SFTConfig], Any]] = [
-    _sources, _splits, _formatting, _task, _decisions, _parallel, _precision, _batches, _best_model, _container, _sweep,
+    _sources, _splits, _formatting, _task, _decisions, _engine, _parallel, _precision, _batches, _best_model, _container, _sweep,
 ]  # fmt: skip

@@ -16,14 +16,17 @@ EXAMPLE = """examples:
   sft predict configs/experiments/demo_cpu.yaml --cell baseline --shards 0-1
   sft predict runs/latest --cell baseline --limit 4 --show
   sft predict runs/latest --verify
-  torchrun --nproc-per-node 4 -m sftlib predict runs/latest     (accelerate launch likewise: each rank is a worker)
+  torchrun --nproc-per-node 4 -m sftlib predict runs/latest     (each rank is a worker)
+  accelerate launch --multi_gpu --num_processes 4 -m sftlib predict runs/latest
 
 exit code: 0 done, 1 failed, 2 the input is wrong, 3 shards are missing or not as they should be"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, help="experiment file or run directory")
-    parser.add_argument("--cell", help="cells to predict with, as r8 or r8,r16 (default: every cell)")
+    parser.add_argument(
+        "--cell", help="cells to predict with, as r8 or r8,r16 (default: every cell; with --limit one that is trained)"
+    )
     parser.add_argument("--shards", help="shards, as 3 or 0-7 (default: all)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes that share the shards (default: predict.workers)"
@@ -39,22 +42,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _check_combination(arguments)
     target = open_target(arguments.target, arguments.set, arguments.runs_dir)
     cells = arguments.cell.split(",") if arguments.cell else [cell.id for cell in target.cells]
     for cell in cells:
         target.cell(cell)  # an unknown cell is named before anything is loaded
-    if arguments.limit:
+    if arguments.limit is not None:
         from sftlib.infer.showing import show_answers
 
-        return show_answers(target, cells[0], arguments.adapter, arguments.limit, is_long=arguments.show)
-    if arguments.adapter:
-        raise InputError("--adapter goes with --limit: shards of a run belong to the adapter that the run trained")
+        named = cells if arguments.cell else []
+        return show_answers(target, named, arguments.adapter, arguments.limit, is_long=arguments.show)
     if arguments.verify:
         from sftlib.infer.verifying import verify_shards
 
         verify_shards(target, cells)
         return 0
     return _predict(target, cells, arguments)
+
+
+def _check_combination(arguments: argparse.Namespace) -> None:
+    """Nothing that was asked for is left out in silence."""
+    looks, verifies, cuts = arguments.limit is not None, arguments.verify, arguments.shards or arguments.workers
+    for is_wrong, message in (
+        (arguments.adapter and not looks, "--adapter goes with --limit: shards of a run belong to the adapter that it trained"),
+        (arguments.show and not looks, "--show goes with --limit, as in --limit 4 --show"),
+        (looks and arguments.limit < 1, f"--limit {arguments.limit}: expected at least 1 record to look at"),
+        (looks and (verifies or cuts), "--limit only looks at the first records: drop --verify, --shards and --workers"),
+        (verifies and cuts, "--verify checks every shard: drop --shards and --workers"),
+    ):  # fmt: skip
+        if is_wrong:
+            raise InputError(message)
 
 
 def _predict(target: Run, cells: list[str], arguments: argparse.Namespace) -> int:

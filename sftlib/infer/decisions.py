@@ -66,7 +66,7 @@ def settle_decision(
     if not is_fitted(config):
         return Decision()
     path = run.paths.cell(cell).decision
-    parts = {**parts, "validation": run.inputs.get("validation", {}).get("sha256")}
+    parts = _fitted_with(run, parts)
     while (found := _read(path, parts)) is None:
         # Beyond the last shard: the place whose claim stands for the fit.
         claim = take_claim(run.paths.cell(cell), run.num_shards, run.num_shards)
@@ -80,6 +80,18 @@ def settle_decision(
         finally:
             claim.release()
     return found
+
+
+def standing_decision(run: Run, cell: str, parts: dict[str, str | None]) -> Decision | None:
+    """The cell's decision where nothing has to be fitted for it; None where it has not been fitted yet."""
+    if not is_fitted(run.cell_config(cell)):
+        return Decision()
+    return _read(run.paths.cell(cell).decision, _fitted_with(run, parts))
+
+
+def _fitted_with(run: Run, parts: dict[str, str | None]) -> dict[str, str | None]:
+    """What a fit depends on: everything that shapes a score but the test set, and the records it is fitted on."""
+    return {**parts, "test": None, "validation": run.inputs.get("validation", {}).get("sha256")}
 
 
 def _fit(run: Run, config: SFTConfig, score: Callable[[list[Sample]], list[Answer]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sftlib.artifacts.progress import ProgressFile, say
 from sftlib.artifacts.shards import VALID, check_shard, shard_range
+from sftlib.artifacts.strays import remove_remains
 from sftlib.config.rundir import Run
 from sftlib.errors import DONE, IncompleteError
 from sftlib.infer.workers import run_workers
@@ -15,6 +16,8 @@ def share_shards(run: Run, cells: Sequence[str], indices: Sequence[int], count: 
     """Predict the shards with `count` processes; the exit code. A dead worker's shard is retaken by one that waits."""
     todo = missing_shards(run, cells, indices, deep=True)
     if not todo:
+        for cell in cells:
+            remove_remains(run.paths.cell(cell))
         say(f"{', '.join(cells)}: all {len(indices)} shards are there")
         return DONE
     progress.update(

@@ -13,7 +13,7 @@ from sftlib.artifacts.claims import take_claim
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import ProgressFile, say
 from sftlib.artifacts.shards import VALID, check_shard, commit_shard, shard_range
-from sftlib.artifacts.strays import remains
+from sftlib.artifacts.strays import remove_remains
 from sftlib.config.predict import COSMETIC
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
@@ -50,11 +50,11 @@ class Predictor:
     def prepare(self, samples: Sequence[Sample]) -> None:
         """Show the method prompts from all over the test set, whichever shards this process takes."""
         step = max(1, len(samples) // _EXAMPLES)
-        self.answerer.prepare([self.renderer.prompt(sample) for sample in samples[::step]])
+        self.answerer.prepare(self.renderer.prompts(samples[::step]))
 
     def answers(self, samples: Sequence[Sample]) -> list[Answer]:
         """What the method says of samples that are no part of a shard."""
-        return self.answerer.answer([self.renderer.prompt(sample) for sample in samples], lambda count: None)
+        return self.answerer.answer(self.renderer.prompts(samples), lambda count: None)
 
     def _dtype_name(self) -> str:
         """As the experiment says; else as the adapter was trained, and the base as it would be."""
@@ -107,14 +107,15 @@ def predict_shards(
     todo = [i for i in indices if check_shard(paths, i, run.num_shards, known).state != VALID]
     say(f"{cell}: {len(indices) - len(todo)} of {len(indices)} shards are there")
     if not todo:
+        remove_remains(paths)  # of a process that was killed when its last shard was there
         return 0
     samples = test_samples(run, config)
-    predictor = Predictor(config, None if run.cell(cell).is_baseline else paths.adapter, slot)
+    predictor = Predictor(config, trained_folder(run, cell), slot)
     predictor.prepare(samples)
     total = progress.progress.total + sum(len(shard_range(len(samples), i, run.num_shards)) for i in todo)
     progress.update(state="running", total=total, force=True)
     several, parts = multiple_membership(config, samples), predictor.parts(run.inputs["test"]["sha256"])
-    decision = settle_decision(run, cell, {**parts, "test": None}, predictor.answers)
+    decision = settle_decision(run, cell, parts, predictor.answers)
     if decision.digest:
         parts["decision"] = decision.digest
 
@@ -122,15 +123,24 @@ def predict_shards(
         where = shard_range(len(samples), index, run.num_shards)
         table = _predict(predictor, decision, samples, where, several, progress)
         commit_shard(paths, table, parts=parts, index=index, count=run.num_shards, first_row=where.start)
-        say(f"{cell}: shard {index} of {run.num_shards}, {len(where)} records")
+        say(f"{cell}: shard {index} of {run.num_shards}, {len(where)} records", every_rank=True)
 
     def is_there(index: int) -> bool:
         return check_shard(paths, index, run.num_shards, known).state == VALID
 
     taken = _take_all(todo, is_there, lambda index: _claimed(run, cell, index, is_there, predict))
-    for path in remains(paths):  # of attempts that were killed; nothing while another process is at work here
-        path.unlink(missing_ok=True)
+    remove_remains(paths)  # of attempts that were killed; nothing while another process is at work here
     return taken
+
+
+def trained_folder(run: Run, cell: str) -> Path | None:
+    """What training left of the cell; None for the baseline."""
+    if run.cell(cell).is_baseline:
+        return None
+    folder = run.paths.cell(cell).adapter
+    if not folder.is_dir():
+        raise InputError(f"{cell} is not trained yet ({folder} is missing): sft train {run.paths.root} --cell {cell}")
+    return folder
 
 
 def _take_all(todo: Sequence[int], is_there: Callable[[int], bool], take: Callable[[int], bool]) -> int:
@@ -177,7 +187,7 @@ def _predict(
     progress: ProgressFile,
 ) -> Any:  # fmt: skip
     chosen = samples[where.start : where.stop]
-    prompts = [predictor.renderer.prompt(sample) for sample in chosen]
+    prompts = predictor.renderer.prompts(chosen)
     answers: list[Answer] = predictor.answerer.answer(
         prompts, lambda count: progress.update(done=progress.progress.done + count)
     )

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sftlib.artifacts.hashing import sha256_value
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.data.samples import target_text
 from sftlib.errors import InputError, UnhealthyNodeError
 from sftlib.infer.answers import Answer, scored_answer
+from sftlib.infer.decoding import record_seed
 from sftlib.infer.engines import Tick
 from sftlib.infer.generating import read_answer
 from sftlib.infer.scoring import label_ids
@@ -61,9 +60,9 @@ class VllmEngine:
         if not path.exists():
             raise InputError(f"{adapter} holds no LoRA adapter: predict.engine = 'vllm' takes nothing else on a base")
         asked = json.loads(path.read_text(encoding="utf-8"))
-        if asked.get("use_dora") or asked.get("modules_to_save"):
+        if asked.get("use_dora") or asked.get("modules_to_save") or asked.get("bias", "none") != "none":
             raise InputError(
-                f"{adapter}: vllm serves neither DoRA nor modules_to_save: use predict.engine = 'transformers'"
+                f"{adapter}: vllm serves no DoRA, modules_to_save or biases: use predict.engine = 'transformers'"
             )
         number = self._numbers.setdefault(adapter, len(self._numbers) + 1)
         return LoRARequest(f"adapter-{number}", number, str(adapter))
@@ -102,11 +101,7 @@ class _Scorer(_Answerer):
 
 class _Generator(_Answerer):
     def answer(self, prompts: Sequence[Prompt], tick: Tick) -> list[Answer]:
-        seen: Counter[str] = Counter()
-        parameters = []
-        for prompt in prompts:
-            parameters.append(self._parameters(prompt, seen[prompt.text]))
-            seen[prompt.text] += 1
+        parameters = [self._parameters(prompt) for prompt in prompts]
         outputs = [output.outputs[0] for output in self._run([prompt.ids for prompt in prompts], parameters)]
         tick(len(prompts))
         return [
@@ -116,7 +111,7 @@ class _Generator(_Answerer):
             for output in outputs
         ]
 
-    def _parameters(self, prompt: Prompt, repeat: int) -> Any:
+    def _parameters(self, prompt: Prompt) -> Any:
         predict, task = self._config.predict, self._config.task
         arguments: dict[str, Any] = {}
         if predict.constrain:
@@ -128,7 +123,7 @@ class _Generator(_Answerer):
             temperature=predict.temperature, top_p=predict.top_p, max_tokens=predict.max_new_tokens,
             stop=predict.stop or None, stop_token_ids=self._renderer.stop_ids,
             skip_special_tokens=False,  # the parser reads channels
-            seed=int(sha256_value([predict.seed, prompt.ids, repeat])[:15], 16), **arguments,
+            seed=record_seed(predict.seed, prompt), **arguments,
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sftlib.config.checks import check_tree
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.data.samples import Sample
@@ -106,6 +107,17 @@ def test_what_vllm_cannot_do_is_said(fake_vllm: ModuleType, tiny_model: Path, tm
     (tmp_path / "adapter_config.json").write_text('{"use_dora": true}')
     with pytest.raises(InputError, match="DoRA"):
         engine.use(tmp_path)
+
+
+def test_what_vllm_cannot_serve_is_a_problem_of_the_plan() -> None:
+    def problems(**values: dict) -> list[str]:
+        config = SFTConfig.model_validate({"task": TASK, "predict": {"engine": "vllm"}, **values})
+        return [problem.message for problem in check_tree(config) if problem.key == "predict.engine"]
+
+    assert problems() == [] and problems(model={"quantization": {"kind": "nf4"}}) == []
+    for lora in ({"enabled": False}, {"dora": True}, {"bias": "all"}, {"modules_to_save": ["lm_head"]}, {"r": 600}):
+        assert len(problems(lora=lora)) == 1
+    assert "int8" in problems(model={"quantization": {"kind": "int8"}})[0]
 
 
 def test_a_missing_vllm_is_named_with_its_remedy(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

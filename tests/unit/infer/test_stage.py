@@ -60,6 +60,14 @@ def test_a_shard_that_was_damaged_is_predicted_again_and_equal(trained: Run) -> 
     assert rows(trained, "main") == before
 
 
+def test_what_a_killed_process_left_goes_though_every_shard_is_there(trained: Run) -> None:
+    predict_shards(trained, "main", range(3), SILENT)
+    left = trained.paths.cell("main").predictions / ".claim.abc.tmp"
+    left.write_text("{}")
+    assert predict_shards(trained, "main", range(3), SILENT) == 0
+    assert not left.exists() and len(list(left.parent.iterdir())) == 6
+
+
 def test_an_adapter_answers_only_the_prompt_it_was_trained_with(trained: Run) -> None:
     config = trained.cell_config("main")
     other = config.model_copy(update={"prompt": config.prompt.model_copy(update={"system": "another question"})})

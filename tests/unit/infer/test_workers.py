@@ -89,10 +89,22 @@ def test_workers_end_with_their_parent(run: Run) -> None:
     check_whole(run)
 
 
-def test_ranks_of_torchrun_are_workers(run: Run) -> None:
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29871")
-    finish(predict(run, launcher=launcher))
+LAUNCHERS = {
+    "torchrun": ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29871"),
+    "accelerate": ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "29872"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_ranks_are_workers_and_each_has_its_share(run: Run, launcher: str) -> None:
+    """A shard takes 1.2 s, so that a rank which starts some seconds late still finds work."""
+    said = finish(predict(run, launcher=(sys.executable, *LAUNCHERS[launcher]), SFTLIB_DUMMY_LATENCY_MS="150"))
     check_whole(run)
+    shards = [line.partition("baseline: shard ")[::2] for line in said.splitlines() if " records" in line]
+    assert sorted(shard for _, shard in shards) == [
+        f"{i} of {SHARDS}, {RECORDS // SHARDS} records" for i in range(SHARDS)
+    ]
+    assert {who for who, _ in shards} == {"", "rank 1: "}
 
 
 def test_what_a_worker_says_is_wrong_is_the_exit_code(run: Run) -> None:
