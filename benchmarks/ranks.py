@@ -8,7 +8,6 @@ import io
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 from sftlib.artifacts.shards import read_shard
@@ -19,7 +18,8 @@ MODEL_CACHE = "ranks-tiny-model"
 
 def preload() -> None:
     """What a worker would import."""
-    import pyarrow.parquet  # noqa: F401
+    import pyarrow
+    import pyarrow.parquet
     import torch
     import transformers.models.llama.modeling_llama  # noqa: F401
 
@@ -28,6 +28,7 @@ def preload() -> None:
     import sftlib.infer.stage
     import sftlib.infer.transformers_engine  # noqa: F401
 
+    pyarrow.array([""])  # its first array imports pandas
     torch.set_num_threads(1)
 
 
@@ -67,16 +68,6 @@ def _fork(run: Run, rank: int, count: int, cell: str, log: Path | None) -> int:
 def wait_all(pids: list[int]) -> list[int]:
     """Exit codes, negative for a signal."""
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-
-
-def timed(run: Run, count: int) -> float:
-    """Seconds of a whole run by `count` workers; every one must end well."""
-    began = time.perf_counter()
-    codes = wait_all(start_ranks(run, count))
-    seconds = time.perf_counter() - began
-    if any(codes):
-        raise SystemExit(f"workers ended with {codes}")
-    return seconds
 
 
 def rows_of(run: Run, cell: str = "baseline") -> list[dict]:
