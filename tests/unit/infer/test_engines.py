@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sftlib.config.checks import check_tree
@@ -69,6 +70,11 @@ def fake_vllm(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Iterator[Mod
     yield module
 
 
+def put_adapter(folder: Path, module: str) -> None:
+    (folder / "adapter_config.json").write_text('{"r": 4}')
+    save_file({f"base_model.model.{module}.lora_A.weight": torch.zeros(4, 8)}, folder / "adapter_model.safetensors")
+
+
 def test_vllm_scores_are_those_of_transformers(fake_vllm: ModuleType, tiny_model: Path) -> None:
     ours, theirs = config(tiny_model, "transformers"), config(tiny_model, "vllm")
     renderer, prompts = ask(ours, tiny_model)
@@ -77,6 +83,8 @@ def test_vllm_scores_are_those_of_transformers(fake_vllm: ModuleType, tiny_model
     found = slot.engine(theirs, "float32").scorer(renderer, theirs).answer(prompts, lambda count: None)
     for a, b in zip(expected, found, strict=True):
         assert a.label_logprobs == pytest.approx(b.label_logprobs, abs=1e-4) and a.prediction == b.prediction
+    linear = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert fake_vllm.loaded["lora_target_modules"] == linear  # the output head is not among them
     assert fake_vllm.loaded["max_lora_rank"] == 32 and fake_vllm.loaded["enable_prefix_caching"] is True
 
 
@@ -88,7 +96,7 @@ def test_vllm_is_asked_for_what_the_strategy_says(fake_vllm: ModuleType, tiny_mo
     engine = VllmEngine(settings, "float32")
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text('{"r": 4}')
+    put_adapter(adapter, "self_attn.q_proj")
     engine.use(adapter)
     answers = engine.generator(renderer, settings).answer(prompts, lambda count: None)
     assert [answer.prediction for answer in answers] == ["normal"] * 3
@@ -106,6 +114,9 @@ def test_what_vllm_cannot_do_is_said(fake_vllm: ModuleType, tiny_model: Path, tm
     engine = VllmEngine(config(tiny_model, "vllm"), "float32")
     (tmp_path / "adapter_config.json").write_text('{"use_dora": true}')
     with pytest.raises(InputError, match="DoRA"):
+        engine.use(tmp_path)
+    put_adapter(tmp_path, "lm_head")
+    with pytest.raises(InputError, match="no adapter on lm_head"):
         engine.use(tmp_path)
 
 
