@@ -79,8 +79,12 @@ def test_vllm_scores_are_those_of_transformers(fake_vllm: ModuleType, tiny_model
     ours, theirs = config(tiny_model, "transformers"), config(tiny_model, "vllm")
     renderer, prompts = ask(ours, tiny_model)
     slot = EngineSlot()
-    expected = slot.engine(ours, "float32").scorer(renderer, ours).answer(prompts, lambda count: None)
-    found = slot.engine(theirs, "float32").scorer(renderer, theirs).answer(prompts, lambda count: None)
+    answers = []
+    for settings in (ours, theirs):
+        engine = slot.engine(settings, "float32")
+        engine.use(None)
+        answers.append(engine.scorer(renderer, settings).answer(prompts, lambda count: None))
+    expected, found = answers
     for a, b in zip(expected, found, strict=True):
         assert a.label_logprobs == pytest.approx(b.label_logprobs, abs=1e-4) and a.prediction == b.prediction
     linear = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
