@@ -147,7 +147,7 @@ def judge(model: Any, config: SFTConfig, folder: Path) -> tuple[float, float, fl
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=float, default=2.0)
-    parser.add_argument("--base", type=int, default=4, help="seeds of 2,000 posts that the base judged before any LoRA")
+    parser.add_argument("--base", type=int, default=3, help="seeds of 2,000 posts that the base judged before any LoRA")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write the results")
     arguments = parser.parse_args()
