@@ -139,6 +139,7 @@ def _train(runs: Path, settings: list[str], steps: int) -> float:
     """Seconds in the optimiser steps of this training, as `sft train` tells them."""
     from sftlib.__main__ import main as sftlib
 
+    gc.collect()  # the model before this one
     assert sftlib(["train", str(EXPERIMENT), "--runs-dir", str(runs), *_named(settings, steps)]) == 0
     (summary,) = (runs / "latest").glob("cells/*/summary.json")
     return float(json.loads(summary.read_text(encoding="utf-8"))["performance"]["seconds"])
