@@ -25,7 +25,8 @@ from sftlib.paths import cache_dir
 
 EXAMPLE = """examples:
   sft doctor
-  sft doctor --json --runs-dir /scratch/runs"""
+  sft doctor --json --runs-dir /scratch/runs
+  sft doctor --quick                          without the all-reduce, which takes seconds"""
 _CORE = ("pydantic", "PyYAML", "submitit")
 _TRAIN = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "pyarrow", "numpy", "scipy")
 _OPTIONAL = ("bitsandbytes", "deepspeed", "vllm", "wandb")
@@ -119,16 +120,12 @@ def _cluster(args: argparse.Namespace) -> Iterator[Fact]:
 def _slurm(args: argparse.Namespace) -> Iterator[Fact]:
     """Its limits, as a profile must know them."""
     config = machine.command_output("scontrol", "show", "config") or ""
-    limits = {name: value.strip() for name, _, value in (line.partition("=") for line in config.splitlines())}
-    limits = {name.strip(): value for name, value in limits.items()}
+    limits = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in config.splitlines())}
     if not limits:
         return  # no Slurm, or none that answers: told above
     partitions = machine.command_output("sinfo", "--noheader", "--format=%R %l") or ""
     yield Fact("partitions", ", ".join(partitions.splitlines()) or "none")
-    size, lead = limits.get("MaxArraySize", "unknown"), limits.get("KillWait", "unknown")
-    yield Fact(
-        "arrays", f"MaxArraySize {size} (cluster.max_array_size), KillWait {lead} (cluster.signal_lead_s is before it)"
-    )
+    yield Fact("arrays", f"MaxArraySize {limits.get('MaxArraySize', 'unknown')}: cluster.max_array_size")
     has_books = machine.command_output("sacct", "--noheader", "--jobs=1") is not None
     yield Fact("sacct", "answers" if has_books else "does not answer: nothing here needs it")
 
