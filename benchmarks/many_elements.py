@@ -42,6 +42,9 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=18500, help="of the cluster that is brought up (18500)")
     parser.add_argument("--write", action="store_true", help="write the results")
     arguments = parser.parse_args()
+    if shutil.which("sbatch") is None:
+        print("many_elements: there is no Slurm here: slurm/devcluster install", file=sys.stderr)
+        return 2
     folder = Path(tempfile.mkdtemp(prefix="sft-many-"))
     folder.chmod(0o755)
     try:
