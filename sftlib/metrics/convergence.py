@@ -149,9 +149,9 @@ def _falling(curve: Curve, curves: Mapping[str, Curve]) -> tuple[str, str, float
     level = abs(float(np.median(values))) or 1.0
     if trend(values) > -TREND or -rise < WORTH * level:
         return None
-    # Told as a share of where the tail began: of a steep one the fall is more than its median.
+    # Told as a share of where the tail began: the fall of a steep one is more than its median.
     name = "evaluation loss" if curve is curves.get("eval_loss") else "loss"
-    words = f"the {name} fell by {-rise:.3g} ({100 * -rise / (level - rise / 2):.1f}%) over the last {len(points)} logged values"
+    words = f"the {name} fell by {-rise:.3g} ({100 * -rise / max(level, abs(float(values[0]))):.1f}%) over the last {len(points)} logged values"
     rates = [value for _, value in curves.get("learning_rate", ())]
     if rates and max(rates) > 0 and rates[-1] < 0.05 * max(rates):
         words += "; the learning rate has run out: train longer, or with a higher rate"

@@ -9,6 +9,7 @@ from typing import Any
 
 import sftlib
 from sftlib.artifacts.hashing import sha256_file, sha256_value
+from sftlib.report.ahead import open_pool
 from sftlib.report.attachments import Attachments
 from sftlib.report.cells import cell_figures
 from sftlib.report.figures import SCHEMA_VERSION, answer_notes
@@ -23,7 +24,9 @@ MOST_NAMED = 3
 
 def foreign_figures(judged: Judged, request: Request) -> tuple[dict[str, Any], Attachments]:
     """Everything that is known, and what the page shows beside it."""
-    digests = {str(source.path): sha256_file(source.path) for source in judged.sources}
+    paths = [source.path for source in judged.sources]
+    with open_pool() as pool:
+        digests = dict(zip(map(str, paths), pool.map(sha256_file, paths), strict=True))
     cell = {
         "is_baseline": False, "overrides": {},
         **cell_figures(judged.config, judged.statistics, judged.scheme), "training": None,

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DataError, InputError
+from sftlib.report.ahead import ahead, open_pool
 from sftlib.report.foreign.columns import coded, several_groups
 from sftlib.report.foreign.request import Request, choose_labels, make_config
 from sftlib.report.foreign.sources import Source, open_sources
@@ -78,12 +79,12 @@ def _check_columns(sources: Sequence[Source], request: Request) -> None:
 
 def _survey(sources: Sequence[Source], request: Request) -> Survey:
     """Distinct labels, and where a record may be of several groups."""
-    survey = Survey()
-    for source in sources:
-        columns = [request.label, *request.groups]
-        for rows, load in source.parts(columns, columns):
-            survey.rows += rows
-            for batch in load().to_batches():
+    survey, columns = Survey(), [request.label, *request.groups]
+    with open_pool() as pool:
+        calls = (load for source in sources for _, load in source.parts(columns, columns))
+        for table in ahead(pool, calls):
+            survey.rows += table.num_rows
+            for batch in table.to_batches():
                 if not request.is_open_ended:
                     survey.labels.update(_words(batch.column(request.label)))
                 _look_at_groups(survey, request, batch)

@@ -53,11 +53,10 @@ def _hashes(numbers: Numbers) -> str:
     rows = []
     for cell in numbers.cells:
         parts = numbers.get("coverage", "cells", cell, "parts") or {}
-        shown = {"fingerprint": numbers.get("coverage", "cells", cell, "fingerprint"), **parts}
-        rows.append(
-            f"<h3>{cell_name(numbers, cell)}</h3>{_list({name: value for name, value in shown.items() if value})}"
-        )
-    return folded("Hashes of each cell's predictions", "".join(rows))
+        known = {"fingerprint": numbers.get("coverage", "cells", cell, "fingerprint"), **parts}
+        if shown := {name: value for name, value in known.items() if value}:
+            rows.append(f"<h3>{cell_name(numbers, cell)}</h3>{_list(shown)}")
+    return folded("Hashes of each cell's predictions", "".join(rows)) if rows else ""
 
 
 def _packages(packages: Mapping[str, Any]) -> str:
