@@ -52,7 +52,9 @@ class EngineSlot:
         self._engine: Engine | None = None
 
     def engine(self, config: SFTConfig, dtype: str) -> Engine:
-        key = sha256_value([config.predict.engine, config.model.model_dump(mode="json"), config.lora.enabled, dtype])
+        # vLLM makes room for adapters of one size when it loads.
+        lora = config.lora.model_dump(mode="json") if config.predict.engine == "vllm" else config.lora.enabled
+        key = sha256_value([config.predict.engine, config.model.model_dump(mode="json"), lora, dtype])
         if self._engine is None or key != self._key:
             self._engine = None  # the old base leaves the memory before the new one comes
             self._engine, self._key = _load(config, dtype), key

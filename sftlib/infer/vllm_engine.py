@@ -1,6 +1,6 @@
 """Engine `vllm` (an extra): continuous batching and paged caches on a GPU, behind the same interface.
 
-Adapters are requests on one loaded base. Written against vLLM's offline API from 0.12 on (LLM.generate, SamplingParams,
+Adapters are requests on one loaded base. Tried with vLLM 0.32.0 on a CPU (LLM.generate, SamplingParams,
 StructuredOutputsParams, LoRARequest).
 """
 
@@ -40,6 +40,7 @@ class VllmEngine:
         self._model = vllm.LLM(
             model=model_source(config), tokenizer=config.model.tokenizer, revision=config.model.revision, dtype=dtype,
             quantization=_QUANTIZATION[kind], trust_remote_code=config.model.trust_remote_code, seed=config.predict.seed,
+            max_model_len=-1,  # as long as fits: a model's own 128k tokens would be refused on a smaller device
             enable_prefix_caching=config.predict.prefix_cache, **self._lora_arguments(config),
         )  # fmt: skip
         self._numbers: dict[Path, int] = {}
@@ -119,10 +120,11 @@ class _Generator(_Answerer):
         tick(len(prompts))
         return [
             read_answer(
-                output.text, self._config, truncated=output.finish_reason == "length", new_tokens=len(output.token_ids)
+                output.text, self._config, truncated=output.finish_reason == "length",
+                new_tokens=sum(token not in self._renderer.stop_ids for token in output.token_ids),
             )
             for output in outputs
-        ]
+        ]  # fmt: skip
 
     def _parameters(self, prompt: Prompt) -> Any:
         predict, task = self._config.predict, self._config.task

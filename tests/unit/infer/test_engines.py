@@ -135,6 +135,14 @@ def test_what_vllm_cannot_serve_is_a_problem_of_the_plan() -> None:
     assert "int8" in problems(model={"quantization": {"kind": "int8"}})[0]
 
 
+def test_vllm_has_room_for_each_cells_rank(fake_vllm: ModuleType, tiny_model: Path) -> None:
+    slot = EngineSlot()
+    for rank, room in ((8, 8), (64, 64), (8, 8)):
+        values = config(tiny_model, "vllm").model_dump() | {"lora": {"r": rank}}
+        slot.engine(SFTConfig.model_validate(values), "float32")
+        assert fake_vllm.loaded["max_lora_rank"] == room
+
+
 def test_a_missing_vllm_is_named_with_its_remedy(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(InputError, match=r"not installed here.*pip install 'sftlib\[vllm\]'"):
