@@ -232,10 +232,10 @@ def compare(prompt: str, arguments: argparse.Namespace) -> int:
         settings = settings_of(arguments.model, folder / "records.jsonl", section, arguments.records, arguments.steps)
         measured, facts = take_turns(chosen, settings, folder, arguments.steps)
     found = [_row(peer, *measured[peer.name], facts) for peer in chosen]
-    best = max((row for row in found if row["peer"].startswith("TRL")), key=lambda row: row["records_per_CPU_s"])
-    for row in found:
-        row["against_best_TRL"] = row["records_per_s"] / best["records_per_s"]
-        row["by_CPU_time"] = row["records_per_CPU_s"] / best["records_per_CPU_s"]
+    for key, gain in (("records_per_s", "against_best_TRL"), ("records_per_CPU_s", "by_CPU_time")):
+        best = max(row[key] for row in found if row["peer"].startswith("TRL"))
+        for row in found:
+            row[gain] = row[key] / best
     verdicts, ok = _verdicts(prompt, found)
     lengths = facts["lengths"]
     notes = [
