@@ -27,7 +27,7 @@ from sftlib.infer.table import multiple_membership, shard_table
 from sftlib.models.hardware import dtype_name, dtype_of
 from sftlib.models.loading import load_tokenizer, model_identity
 
-_POLL_S = 0.5
+_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 0.5  # between looks at shards that others work on
 _EXAMPLES = 32  # prompts of the whole test set by which a method finds what they share
 
 
@@ -146,13 +146,14 @@ def trained_folder(run: Run, cell: str) -> Path | None:
 def _take_all(todo: Sequence[int], is_there: Callable[[int], bool], take: Callable[[int], bool]) -> int:
     """Go over the shards until each is there. One that another process works on is waited for: should that process
     die, the shard comes free, and who waits has the model loaded already."""
-    taken = 0
+    taken, pause_s = 0, _LEAST_PAUSE_S
     while todo:
         mine = [index for index in todo if take(index)]
         taken += len(mine)
         todo = [index for index in todo if index not in mine and not is_there(index)]
         if todo and not mine:
-            time.sleep(_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MOST_PAUSE_S)
     return taken
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sftlib.config.checks import check_tree
+from sftlib.config.model import LoraSection
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.data.samples import Sample
@@ -138,8 +139,7 @@ def test_what_vllm_cannot_serve_is_a_problem_of_the_plan() -> None:
 def test_vllm_has_room_for_each_cells_rank(fake_vllm: ModuleType, tiny_model: Path) -> None:
     slot = EngineSlot()
     for rank, room in ((8, 8), (64, 64), (8, 8)):
-        values = config(tiny_model, "vllm").model_dump() | {"lora": {"r": rank}}
-        slot.engine(SFTConfig.model_validate(values), "float32")
+        slot.engine(config(tiny_model, "vllm").model_copy(update={"lora": LoraSection(r=rank)}), "float32")
         assert fake_vllm.loaded["max_lora_rank"] == room
 
 
