@@ -43,7 +43,8 @@ def environment() -> dict[str, Any]:
 def publish(suite: str, title: str, rows: Sequence[Mapping[str, Any]], *, notes: Sequence[str] = (), write: bool = True,
             **facts: Any) -> dict[str, Any]:  # fmt: skip
     """Print the table; with `write`, also put `results/SUITE.json` and `results/SUITE.md` in place."""
-    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]  # of this machine's paths, the name
+    # Of this machine's paths, the name is enough.
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
     command = f"python -m benchmarks.{facts.pop('module', suite)} {' '.join(words)}".strip()
     record = {"suite": suite, "title": title, "command": command, **environment(), **facts, "rows": list(rows),
               "notes": list(notes)}  # fmt: skip
