@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def main() -> int:
         f"score: includes nothing of its start; trying out the fast way took {prepared:.2f} s more, once a loaded model.",
         f"Noise: label log-likelihoods are at most {noise:.1e} off an unbatched, uncached forward pass (20 records).",
         f"score takes its products by {products} (model.cpu_products: auto); plain products: the model as transformers loads it.",
+        f"The untrained model's answers: {dict(Counter(answer.prediction for answer in answers['score']))}.",
         "agreement: share of records with the same label as score; unparsed answers agree with nothing.",
     ]
     publish("prediction", f"Labels of {len(prompts)} posts: scored, generated, and by a peer", rows, notes=notes, write=arguments.write,
