@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sftlib.config.references import get_key
 from sftlib.config.rundir import read_json
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import CorruptError
@@ -98,10 +99,4 @@ def counted_tokens(trainings: Sequence[Training], config: SFTConfig) -> Counted 
 
 
 def _is_alike(training: Training, wanted: dict[str, Any], keys: Sequence[str]) -> bool:
-    return all(_part(training.settings, key) == _part(wanted, key) for key in keys)
-
-
-def _part(values: Any, key: str) -> Any:
-    for name in key.split("."):
-        values = values.get(name) if isinstance(values, dict) else None
-    return values
+    return all(get_key(training.settings, key) == get_key(wanted, key) for key in keys)
