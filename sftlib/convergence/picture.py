@@ -19,15 +19,20 @@ _INK, _LINE, _FAULT, _GOOD = "#1d2733", "#1d6fb8", "#b02a20", "#b9530f"
 def draw_logged(paths: CellPaths) -> None:
     """convergence.png of a cell that has logged something since its picture was drawn: at the end of its training, and by
     a merge where the training did not come so far."""
+    if _is_current(paths):  # before the curves are read: a merge has read those of every cell already
+        return
     curves = metrics_curves(paths.metrics)
-    if not curves or (
-        paths.convergence.exists() and paths.convergence.stat().st_mtime >= paths.metrics.stat().st_mtime
-    ):
+    if not curves:
         return
     try:
         draw(curves, judge(curves), paths.name, paths.convergence)
     except ModuleNotFoundError as error:  # the figures themselves need no matplotlib
         say(f"no {paths.convergence.name}: {error.name} is not installed here")
+
+
+def _is_current(paths: CellPaths) -> bool:
+    drawn, logged = paths.convergence, paths.metrics
+    return drawn.exists() and logged.exists() and drawn.stat().st_mtime >= logged.stat().st_mtime
 
 
 def draw(curves: Curves, verdict: Verdict, title: str, path: Path) -> None:
