@@ -67,10 +67,20 @@ def set_key(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
+def parse_set(item: str) -> tuple[str, Any]:
+    """The key of a `--set` item and its value, read as the key's type asks for."""
+    key, equals, text = item.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            [Problem("", f"expected KEY=VALUE, such as train.learning_rate=1e-4, got {item!r}", place="--set")]
+        )
+    return key.strip(), read_setting(key, text)
+
+
 def collect(path: Path, overrides: list[str], profile: str | None) -> Layers:
     """All layers of an experiment in their order: preset, file, cluster profile, --set."""
     document = read_document(path)
-    settings = [_parse_set(item) for item in overrides]
+    settings = [parse_set(item) for item in overrides]
     chosen = dict(settings)
     layers = Layers()
     preset = chosen.get("preset", document.values.get("preset", "default"))
@@ -102,15 +112,6 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     set_key(values, key, value)
     return values
-
-
-def _parse_set(item: str) -> tuple[str, Any]:
-    key, equals, text = item.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(
-            [Problem("", f"expected KEY=VALUE, such as train.learning_rate=1e-4, got {item!r}", place="--set")]
-        )
-    return key.strip(), read_setting(key, text)
 
 
 def _lay_named(layers: Layers, name: str, folder: str, kind: str, key: str, near: Path) -> None:

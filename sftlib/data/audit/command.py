@@ -10,8 +10,7 @@ from typing import Any, get_args
 
 from sftlib.artifacts.atomic import write_json
 from sftlib.config.data import AuditError
-from sftlib.config.layers import set_key
-from sftlib.config.overrides import read_setting
+from sftlib.config.layers import parse_set, set_key
 from sftlib.data.audit.audit import audit
 from sftlib.data.audit.prompts import prompt_file
 from sftlib.data.audit.screen import audit_lines
@@ -82,10 +81,7 @@ def _subject(arguments: argparse.Namespace) -> Subject:
             raise InputError(f"{path} does not exist")
     settings: dict[str, Any] = {}
     for item in arguments.set:
-        key, is_there, text = item.partition("=")
-        if not is_there:
-            raise InputError(f"--set {item}: expected KEY=VALUE")
-        set_key(settings, key.strip(), read_setting(key, text))
+        set_key(settings, *parse_set(item))
     overrides = [*arguments.set]
     if arguments.model:
         set_key(settings, "model.name_or_path", arguments.model)

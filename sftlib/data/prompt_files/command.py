@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sftlib.config.inputs import named_splits
-from sftlib.config.layers import set_key
+from sftlib.config.layers import parse_set, set_key
 from sftlib.config.load import load_experiment, parse
-from sftlib.config.overrides import read_setting
 from sftlib.config.problems import ConfigError
 from sftlib.config.references import get_key, locate, with_key
 from sftlib.config.tree import SFTConfig
@@ -81,8 +80,7 @@ def _config(arguments: argparse.Namespace) -> tuple[SFTConfig, list[str]]:
     else:
         values: dict[str, Any] = {}
         for item in arguments.set:
-            key, _, text = item.partition("=")
-            set_key(values, key.strip(), read_setting(key, text))
+            set_key(values, *parse_set(item))
         values, guessed = guessed_settings(values, files_by_split(target))
         if get_key(values, "task.target") is None:
             values = with_key(values, "task.target", "json")

@@ -95,6 +95,8 @@ def test_a_filter_says_what_it_left_out(folder: Path, capsys: pytest.CaptureFixt
         ({}, ["--strategies", "hate_speach"], "there is no such file"),
         ({}, ["--where", "split=nothing"], "keeps none of 40 records"),
         ({}, ["--set", "task.verbalizers={hate: same, normal: Same}"], "would not be read back"),
+        ({}, ["--set", "task.target"], "expected KEY=VALUE"),
+        ({}, ["--set", "=json"], "expected KEY=VALUE"),
     ],
 )
 def test_nothing_is_filled_in_in_silence(

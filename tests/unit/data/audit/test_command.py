@@ -64,6 +64,13 @@ def test_records_that_a_run_would_refuse_are_counted(tmp_path: Path, capsys) -> 
     assert record["splits"]["train"]["records"] == 197
 
 
+def test_a_setting_without_a_value_is_refused(tmp_path: Path, capsys) -> None:
+    path = flawed.write_clean(tmp_path)["train"]
+    for item in ("data.label_column", "=gold"):
+        assert main(["audit", str(path), "--set", item]) == 2
+        assert f"expected KEY=VALUE, such as train.learning_rate=1e-4, got {item!r}" in capsys.readouterr().err
+
+
 def test_a_line_that_is_no_json_is_a_finding_and_a_broken_file_an_error(tmp_path: Path, capsys) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text('{"text": "a", "label": "b"}\n{"text": \n{"text": "c", "label": "b"}\n')
