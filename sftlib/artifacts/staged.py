@@ -50,7 +50,7 @@ def manifest_path(kind: str, name: str, revision: str | None) -> Path:
 def record_staged(kind: str, name: str, revision: str | None, folder: Path, commit: str | None = None) -> Path:
     """Write the manifest of a folder; files that a manifest knows already, and that were not touched, are not read again."""
     path = manifest_path(kind, name, revision)
-    before = {file.name: file for file in (_known(path, folder))}
+    before = {file.name: file for file in _known(path, folder)}
     files = tuple(_file(found, folder, before) for found in sorted(folder.rglob("*")) if found.is_file())
     write_json(path, asdict(Staged(kind, name, revision, commit, str(folder), files)))
     return path
