@@ -18,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import median, publish, race
+from sftlib.artifacts.host import cpu_model
+from sftlib.config.estimate.compute import kind_of
+from sftlib.config.estimate.memory import with_checkpointing
+from sftlib.config.load import load_experiment
+from sftlib.paths import RunPaths
 
 PROJECT = Path(__file__).parents[1]
-CELLS, SHARDS, RECORDS = 1000, 8, 2000
+CELLS, SHARDS, RECORDS, EARLIER = 1000, 8, 2000, 60
 STAND_IN = PROJECT / "tests" / "cluster" / "stand_in_sft.py"
 SMALL = {"time_min": 10, "cpus": 1, "memory_gb": 1, "gpus": 0}
 
@@ -61,6 +66,18 @@ def write_experiment(folder: Path, records: int = 16, cluster: dict[str, Any] | 
     return path
 
 
+def write_trainings(runs_dir: Path, experiment: Path) -> None:
+    """Runs of this experiment that came to their end, as far as planning looks at them."""
+    config = load_experiment(experiment, [], "slurm").config
+    performance = {"device": cpu_model() or "cpu", "kind": kind_of(with_checkpointing(config, False))}
+    for number in range(EARLIER):
+        cell = RunPaths(runs_dir / f"earlier-{number:03d}").cell("main")
+        cell.root.mkdir(parents=True)
+        cell.config.write_text(json.dumps(config.to_dict()))
+        measured = {**performance, "effort_per_s": 1e11 * (1 + number / EARLIER)}
+        cell.summary.write_text(json.dumps({"tokens": 160 * RECORDS, "records": RECORDS, "performance": measured}))
+
+
 def _planning(folder: Path) -> Iterator[dict[str, Any]]:
     """In a process of its own, for its peak memory; without Slurm, whose answer is not ours to speed up."""
     rates = [round(1e-5 * (1 + index), 8) for index in range(CELLS)]
@@ -68,6 +85,7 @@ def _planning(folder: Path) -> Iterator[dict[str, Any]]:
         folder / "plan", records=RECORDS, sweep={"grid": {"train.learning_rate": rates}},
         predict={"num_shards": SHARDS, "shards_per_job": 1, "baseline": False},
     )  # fmt: skip
+    write_trainings(folder / "runs", path)
     program = (
         "import resource, sys; from jobs.cli import main; code = main(sys.argv[1:]);"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr); sys.exit(code)"
@@ -81,12 +99,13 @@ def _planning(folder: Path) -> Iterator[dict[str, Any]]:
             [*command, *options], env=without_slurm, capture_output=True, text=True, check=True, cwd=folder
         )
         peaks[" ".join(options)] = int(done.stderr.split()[-1])
+        assert f"as {EARLIER} earlier trainings here ran" in done.stdout and "counted them" in done.stdout
         if options:
             assert done.stdout.count("#!/bin/bash") == CELLS + 2, "trainings, an array a cell of shards, the merge"
 
     seconds = race({"": plan, "--scripts": lambda: plan("--scripts")}, rounds=3)
     for options, taken in seconds.items():
-        what = f"sft plan {options}: {CELLS:,} cells x {SHARDS} shards, {RECORDS:,} records".replace(" :", ":")
+        what = f"{' '.join(['sft plan', *options.split()])}: {CELLS:,} cells x {SHARDS} shards, {RECORDS:,} records, {EARLIER} earlier trainings"
         allowed = "" if options else "3 s, 200 MB"
         yield {"what": what, "seconds": median(taken), "peak_MB": float(peaks[options]), "allowed": allowed}
 

@@ -16,7 +16,14 @@ from sftlib.artifacts.host import cpu_model, has_cpu_bfloat16
 from sftlib.config.cells import Cell
 from sftlib.config.estimate.compute import Work, effort, expected_rate, flops, kind_of, share_of_linear
 from sftlib.config.estimate.devices import Device, device_named
-from sftlib.config.estimate.history import Measured, Training, counted_tokens, measured_rate, read_trainings
+from sftlib.config.estimate.history import (
+    Measured,
+    Training,
+    counted_tokens,
+    counting_key,
+    measured_rate,
+    read_trainings,
+)
 from sftlib.config.estimate.lengths import Lengths, computed_share, estimate_lengths
 from sftlib.config.estimate.memory import USABLE, Load, Memory, numbers_of, training_memory, with_checkpointing
 from sftlib.config.estimate.shape import ModelShape, find_shape
@@ -59,7 +66,8 @@ class Estimate:
 
 def estimates(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
     """One for each cell that is trained; none where the model's config.json is not on this machine."""
-    texts, trainings = Texts(proposal), read_trainings(runs_dir)
+    trainings = read_trainings(runs_dir)
+    texts = Texts(proposal, trainings)
     device_of = cache(_device)  # the vendor's tool is asked once, not for each cell
     trained = [cell for cell in proposal.experiment.cells if not cell.is_baseline]
     found = [_estimate(proposal, cell, texts, trainings, device_of) for cell in trained]
@@ -69,9 +77,10 @@ def estimates(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
 class Texts:
     """Lengths of the training records under a cell's prompt, counted once for cells that ask alike."""
 
-    def __init__(self, proposal: Proposal) -> None:
-        self.split = proposal.splits.get("train")
+    def __init__(self, proposal: Proposal, trainings: list[Training]) -> None:
+        self.split, self._trainings = proposal.splits.get("train"), trainings
         self._known: dict[str, Lengths | None] = {}
+        self._ratios: dict[str, float | None] = {}
 
     def lengths(self, config: SFTConfig) -> Lengths | None:
         if self.split is None:
@@ -82,6 +91,17 @@ class Texts:
             self._known[key] = estimate_lengths(config, self.split.records, self.split.format)
         return self._known[key]
 
+    def counted_ratio(self, config: SFTConfig) -> float | None:
+        """Tokens that an earlier training on these records counted, over what their characters tell of it."""
+        if not self._trainings:
+            return None
+        key = counting_key(config)
+        if key not in self._ratios:
+            counted = counted_tokens(self._trainings, config)
+            told = self.lengths(counted.config) if counted else None
+            self._ratios[key] = counted.tokens / told.mean if counted and told else None
+        return self._ratios[key]
+
 
 def _estimate(
     proposal: Proposal, cell: Cell, texts: Texts, trainings: list[Training], device_of: DeviceOf
@@ -90,7 +110,7 @@ def _estimate(
     shape, lengths = find_shape(config), texts.lengths(config)
     if shape is None or lengths is None:
         return None
-    ratio = _counted_ratio(texts, config, trainings)
+    ratio = texts.counted_ratio(config)
     lengths = lengths.scaled(ratio or 1.0)
     device, name = device_of(config.cluster.device, config.cluster.scheduler)
     config, memory = _memory(config, shape, lengths, device)
@@ -105,13 +125,6 @@ def _estimate(
         cell.id, memory, tokens, seconds, error, device, config.parallel.world_size, history.count if history else 0,
         ratio is not None,
     )  # fmt: skip
-
-
-def _counted_ratio(texts: Texts, config: SFTConfig, trainings: list[Training]) -> float | None:
-    """Tokens that an earlier training on these records counted, over what their characters tell of it."""
-    counted = counted_tokens(trainings, config)
-    told = texts.lengths(counted.config) if counted else None
-    return counted.tokens / told.mean if counted and told else None
 
 
 def _memory(config: SFTConfig, shape: ModelShape, lengths: Lengths, device: Device | None) -> tuple[SFTConfig, Memory]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,14 @@ _TEXTS = ("data.train", "model.name_or_path", "model.revision", "model.tokenizer
 _PROMPT = ("prompt", "task", "train.max_length", "train.overlong")
 
 
+def counting_key(config: SFTConfig) -> str:
+    """Equal for configurations that `counted_tokens` answers alike."""
+    return repr(attrgetter(*_TEXTS, *_PROMPT)(config))
+
+
 def counted_tokens(trainings: Sequence[Training], config: SFTConfig) -> Counted | None:
     """Of the newest training on the same data with the same tokenizer; rather one with the same prompt."""
-    wanted = config.to_dict() if trainings else {}
+    wanted = config.to_dict()
     alike = [one for one in trainings if one.tokens_a_record and _is_alike(one, wanted, _TEXTS)]
     found = next((one for one in alike if _is_alike(one, wanted, _PROMPT)), alike[0] if alike else None)
     if found is None or found.tokens_a_record is None:

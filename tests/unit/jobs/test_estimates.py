@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from jobs import estimate
-from jobs.estimate import estimates
-from jobs.proposal import propose
+from jobs.estimate import Estimate, estimates
+from jobs.proposal import Proposal, propose
 from sftlib.config.load import load_experiment
+from sftlib.paths import RunPaths
 
 LLAMA = {
     "model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128,
     "num_attention_heads": 4, "vocab_size": 1000,
 }  # fmt: skip
+
+
+def alone(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
+    """Each cell of the sweep as if it were the only one."""
+    found = []
+    for cell in proposal.experiment.trained_cells:
+        experiment = replace(proposal.experiment)
+        experiment.__dict__["cells"] = [cell]
+        found += estimates(replace(proposal, experiment=experiment), runs_dir)
+    return found
 
 
 def test_a_sweep_is_estimated_as_its_cells_alone_are(experiment_file, tmp_path, monkeypatch) -> None:
@@ -32,11 +44,33 @@ def test_a_sweep_is_estimated_as_its_cells_alone_are(experiment_file, tmp_path, 
     monkeypatch.setattr(estimate, "estimate_lengths", lambda *given: looks.append(1) or read(*given))
     together = estimates(proposal, tmp_path / "runs")
     assert len(looks) == 4  # two limits, two prompts; not once for each of 32 cells
-    cells = proposal.experiment.trained_cells
-    alone = []
-    for cell in cells:
-        experiment = replace(proposal.experiment)
-        experiment.__dict__["cells"] = [cell]
-        alone += estimates(replace(proposal, experiment=experiment), tmp_path / "runs")
-    assert [one.to_json() for one in together] == [one.to_json() for one in alone]
+    assert [one.to_json() for one in together] == [one.to_json() for one in alone(proposal, tmp_path / "runs")]
     assert len({json.dumps(one.to_json()) for one in together}) == 12  # rows of 8 tokens are full with either prompt
+
+
+def test_what_earlier_trainings_counted_is_looked_up_once_for_cells_alike(
+    experiment_file, tmp_path, monkeypatch
+) -> None:
+    for name in ("known", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(LLAMA))
+    grid = {
+        "model.name_or_path": [str(tmp_path / "known"), str(tmp_path / "other")], "train.max_length": [256, 512],
+        "prompt.system": ["", "a long system prompt " * 9], "train.overlong": ["error", "drop"],
+        "train.learning_rate": [1e-4, 2e-4],
+    }  # fmt: skip
+    path = experiment_file(sweep={"grid": grid}, model={"name_or_path": str(tmp_path / "known")})
+    proposal = propose(load_experiment(path, ["cluster.device=a100-80"], "local"), tmp_path / "runs")
+    for tokens, cell in zip((4000, 9000), proposal.experiment.trained_cells[:8:4], strict=True):  # one of each prompt
+        earlier = RunPaths(tmp_path / "runs" / f"earlier-{tokens}").cell("main")
+        earlier.root.mkdir(parents=True)
+        earlier.config.write_text(json.dumps(cell.config.to_dict()))
+        earlier.summary.write_text(json.dumps({"tokens": tokens, "records": 40}))
+    looks = []
+    count = estimate.counted_tokens
+    monkeypatch.setattr(estimate, "counted_tokens", lambda *given: looks.append(1) or count(*given))
+    together = estimates(proposal, tmp_path / "runs")
+    assert len(looks) == 16  # not once for each of 32 cells
+    assert [one.to_json() for one in together] == [one.to_json() for one in alone(proposal, tmp_path / "runs")]
+    assert [one.is_counted for one in together] == [True] * 16 + [False] * 16  # another tokenizer counts otherwise
+    assert len({one.tokens for one in together}) == 4  # the tokenizer, and the prompt
