@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hanging import SPEAKING, wait_for
 from benchmarks.harness import publish
 from benchmarks.parallel import write_experiment
 from sftlib.config.launch import torchrun_argv
@@ -61,11 +62,11 @@ class Training:
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
                 self.command, stdout=log, stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+                env={**os.environ, **SPEAKING, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
             )  # fmt: skip
 
     def finish(self) -> None:
-        code = self.start().wait(600)
+        (code,) = wait_for([self.start()], self.folder / "log", 600)
         assert code == 0, f"exit {code}\n{self.log()}"
 
     def log(self) -> str:

@@ -20,12 +20,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hanging import SPEAKING, wait_for
 from benchmarks.harness import publish
 from sftlib.config.launch import Rendezvous, torchrun_argv
 from sftlib.config.references import BUNDLED, bundled_model
 from sftlib.paths import RunPaths
 
 STEPS, BATCH, EFFECTIVE_BATCH = 6, 2, 8
+LIMIT_S = 900  # of one training
 TOLERANCE = {"lora": 1e-3, "qlora": 2e-2}  # of a step's loss, against one process
 TWO_NODES = "2 nodes"
 STRATEGIES = ("single", "ddp", "fsdp", "zero1", "zero2", "zero3", f"ddp, {TWO_NODES}", f"fsdp, {TWO_NODES}")
@@ -95,10 +97,10 @@ def _commands(stage: list[str], ranks: int, on_two_nodes: bool) -> list[list[str
 
 
 def _run(commands: list[list[str]], log: Path) -> None:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **SPEAKING, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with log.open("w") as stream:
         running = [subprocess.Popen(command, stdout=stream, stderr=stream, env=environment) for command in commands]
-        codes = [process.wait(900) for process in running]
+        codes = wait_for(running, log, LIMIT_S)
     if any(codes):
         raise RuntimeError(f"exit {codes}: {' '.join(commands[0])}\n{log.read_text(encoding='utf-8')[-4000:]}")
 
