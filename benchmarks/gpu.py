@@ -205,7 +205,7 @@ def _ours(arguments, records, common, trl, Dataset, model, with_adapter, clock):
     from sftlib.data.rendering import TrainingRow
     from sftlib.data.rows import Rows
     from sftlib.train.batches import dataset_of, plan_batches
-    from sftlib.train.kernels import apply_layer_kernels, choose_loss_kernel
+    from sftlib.train.kernels import apply_adapter_kernel, apply_layer_kernels, choose_loss_kernel
     from sftlib.train.loss import SupervisedTrainer
 
     posts = arguments.workload == "posts"
@@ -224,6 +224,7 @@ def _ours(arguments, records, common, trl, Dataset, model, with_adapter, clock):
         data_collator=_counting(collate, clock, lambda batch: int(batch["record_tokens"])), processing_class=_tokenizer(),
         loss_kernel=choose_loss_kernel(config),
     )  # fmt: skip
+    print(apply_adapter_kernel(config, trainer.model), file=sys.stderr)
     return trainer, lambda clock: clock.counted()
 
 

@@ -91,10 +91,12 @@ def _memory(values: dict[str, Any], tokens: int, positions: int, checkpointing: 
     from sftlib.config.estimate.memory import Load, numbers_of, training_memory
     from sftlib.config.estimate.shape import shape_of
     from sftlib.config.tree import SFTConfig
+    from sftlib.models.low_rank import speed_up_adapters
 
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**values), dtype=torch.bfloat16)
     lora = LoraConfig(r=16, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
     model = get_peft_model(model, lora).train()
+    speed_up_adapters(model)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()

@@ -36,6 +36,7 @@ from sftlib.data.posts.generate import make_slots, write_post
 from sftlib.data.processing import SFTDatasetProcessor
 from sftlib.data.rendering import IGNORED
 from sftlib.data.rows import Rows
+from sftlib.models.low_rank import speed_up_adapters
 from sftlib.train.adapter import lora_config
 from sftlib.train.arguments import training_arguments
 from sftlib.train.batches import dataset_of, plan_batches
@@ -110,6 +111,7 @@ def train(config: SFTConfig, folder: Path, *, fast: bool) -> tuple[Any, float]:
         if plan:
             collator = plan.collator(tokenizer.pad_token_id, 1)
             trainer: Any = SupervisedTrainer(**given, train_dataset=dataset_of(rows), data_collator=collator)
+            speed_up_adapters(trainer.model)
         else:
             trainer = trl.SFTTrainer(**given, train_dataset=Dataset.from_list([rows[i] for i in range(len(rows))]))
         started = time.process_time()

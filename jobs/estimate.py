@@ -182,7 +182,8 @@ def _seconds(
         alone = effort(config, shape, work) / history.rate
     else:
         alone = flops(config, shape, work) / expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
-    return alone / config.parallel.world_size / share_of_linear(config, shape, alone / max(1, tokens), lengths.mean)
+    linear = share_of_linear(config, shape, alone / max(1, tokens), lengths.mean)
+    return alone / config.parallel.world_size / linear + (history.warm_up_s if history else 0)
 
 
 def estimate_lines(found: list[Estimate]) -> list[str]:

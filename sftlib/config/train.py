@@ -47,7 +47,8 @@ class TrainSection(Section):
     )
     activation_offload: bool = knob(False, "keep activations in host memory until the backward pass; needs a GPU")
     kernels: Literal["auto", "torch"] = knob(
-        "auto", "auto: Liger and Cut Cross Entropy where they are installed and the device is theirs; torch: neither"
+        "auto",
+        "auto: adapters without wide copies; Liger and Cut Cross Entropy where they are installed and the device is theirs; torch: none",
     )
     compile: bool = knob(
         False, "compile each decoder layer: faster steps after minutes of compiling; needs a C++ compiler"

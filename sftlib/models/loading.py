@@ -91,8 +91,11 @@ def load_adapter(model: Any, folder: Path) -> Any:
     """The base with a trained adapter on it, for prediction."""
     from peft import PeftModel
 
+    from sftlib.models.low_rank import speed_up_adapters
+
     adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     extend_products(adapted)
+    speed_up_adapters(adapted)
     return adapted
 
 
@@ -112,7 +115,7 @@ def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool =
                 source, dtype=dtype, attn_implementation=attention, **_placement(config), **hub, **gguf, **further
             )
     where = str(device())
-    if device().type == "cpu" and dtype == torch.float32:
+    if device().type == "cpu":
         where += f", products by {speed_up_products(model, config.model.cpu_products)}"
     say(f"model {config.model.name_or_path}: {_format(config, dtype)}, attention {attention} ({reason}), on {where}")
     if is_4bit(config):

@@ -20,6 +20,11 @@ _ROWS = 8  # below, the weights' way from memory is what takes time, and BLAS is
 _onednn = torch.ops.mkldnn._linear_pointwise
 
 
+def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """x W^T by oneDNN."""
+    return _onednn(x, weight, None, "none", [], "")
+
+
 def speed_up_products(model: Any, wanted: Products = "auto") -> Products:
     """Let the linear layers of this model take the faster products; says which they take."""
     if wanted == "blas" or (wanted == "auto" and not has_slow_blas()):
@@ -62,8 +67,8 @@ def _is_ours(input: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
         input.device.type == weight.device.type == "cpu"
         and input.dtype == weight.dtype == torch.float32
-        and type(input) in _PLAIN
-        and type(weight) in _PLAIN
+        and type(input) in PLAIN
+        and type(weight) in PLAIN
         and not hasattr(weight, "ds_id")  # ZeRO-3: its values come and go behind autograd's back
         and input.numel() >= _ROWS * input.shape[-1] > 0
         and not torch.is_autocast_enabled("cpu")
@@ -71,7 +76,7 @@ def _is_ours(input: torch.Tensor, weight: torch.Tensor) -> bool:
     )
 
 
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
+PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 class _Product(torch.autograd.Function):
@@ -80,15 +85,15 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x, weight):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight if ctx.needs_input_grad[0] else None)
-        return _onednn(x, weight, None, "none", [], "")
+        return product(x, weight)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad):  # type: ignore[no-untyped-def]
         x, weight = ctx.saved_tensors
-        of_x = None if weight is None else _onednn(grad, weight.t(), None, "none", [], "")
+        of_x = None if weight is None else product(grad, weight.t())
         of_weight = None
         if x is not None:
             rows = (tensor.reshape(-1, tensor.shape[-1]).t() for tensor in (grad, x))
-            of_weight = _onednn(*rows, None, "none", [], "")
+            of_weight = product(*rows)
         return of_x, of_weight

@@ -1,7 +1,7 @@
-"""Kernels that others keep well, where they are installed and the device is theirs: what was taken and why goes in the summary.
+"""Kernels in place of the libraries' own, where they can be had: what was taken and why goes in the summary.
 
 Liger's layer kernels are compared with the model's own on a few tokens before they are kept. Cut Cross Entropy takes the
-head and the loss only where the head is a plain matrix. Neither runs on a CPU.
+head and the loss only where the head is a plain matrix. Neither runs on a CPU. Our own adds adapters (sftlib/models/low_rank.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
+from sftlib.models.low_rank import speed_up_adapters
 from sftlib.models.tree_support import is_elsewhere, last_hidden_states, probes
 
 _DIFFERENCE = {torch.float32: 1e-3}  # of the largest hidden value; for 16-bit types _COARSE
@@ -42,6 +43,15 @@ def apply_layer_kernels(config: SFTConfig, model: Any) -> str:
             f"at most {limit:g}: set train.kernels to torch"
         )
     return f"liger: hidden states differ by {difference:.1g} of the largest"
+
+
+def apply_adapter_kernel(config: SFTConfig, model: Any) -> str:
+    """Our way to add an adapter's part in place of PEFT's; returns what was done, with the reason."""
+    if not config.lora.enabled:
+        return "none: all weights are trained"
+    if config.train.kernels == "torch" or config.train.backend == "unsloth":
+        return "peft: " + ("train.kernels is torch" if config.train.kernels == "torch" else "unsloth has its own")
+    return f"thin: {speed_up_adapters(model)} layers"
 
 
 def choose_loss_kernel(config: SFTConfig) -> str:

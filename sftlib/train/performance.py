@@ -6,6 +6,7 @@ The FLOP count is the one of the plan (sftlib.config.estimate.compute), so that 
 from __future__ import annotations
 
 import resource
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,36 +19,45 @@ from sftlib.config.tree import SFTConfig
 from sftlib.data.rows import Rows
 
 
+@dataclass(frozen=True)
+class Took:
+    """Seconds in optimiser steps, and how much of them was the first step's alone."""
+
+    seconds: float
+    warm_up: float = 0.0
+
+
 def performance(
-    config: SFTConfig, model_config: Any, rows: Rows, trained_tokens: float, seconds: float, computed: float
+    config: SFTConfig, model_config: Any, rows: Rows, trained_tokens: float, took: Took, computed: float
 ) -> dict[str, Any]:
     """Of the steps since the last start: what a resumed training did before is in its own attempt. `computed` is the
     share of the records' tokens that was computed: less than one behind shared beginnings, more with padding."""
-    ranks = config.parallel.world_size
+    ranks, seconds = config.parallel.world_size, took.seconds
     share = rows.supervised_tokens / max(1, rows.tokens)
     figures = {
         "device": _device_name(), "kind": kind_of(config), "processes": ranks, "seconds": round(seconds, 2),
+        "warm_up_s": round(took.warm_up, 2),
         "tokens": round(trained_tokens),
         "computed_tokens": round(trained_tokens * computed), "tokens_per_s": _rate(trained_tokens, seconds),
         "supervised_tokens_per_s": _rate(trained_tokens * share, seconds),
         "device_hours": round(seconds * ranks / 3600, 5), "peak_memory_gb": _peak_memory_gb(),
     }  # fmt: skip
-    return {**figures, **_arithmetic(config, model_config, rows, trained_tokens * computed, share / computed, seconds)}
+    return {**figures, **_arithmetic(config, model_config, rows, trained_tokens * computed, share / computed, took)}
 
 
 def _arithmetic(
-    config: SFTConfig, model_config: Any, rows: Rows, tokens: float, share: float, seconds: float
+    config: SFTConfig, model_config: Any, rows: Rows, tokens: float, share: float, took: Took
 ) -> dict[str, Any]:
-    """FLOPs by the plan's count; null for a model whose shape it does not know."""
+    """FLOPs by the plan's count; null for a model whose shape it does not know. Effort is for plans: without the warm-up."""
     shape = shape_of(model_config.to_dict())
-    if shape is None or not tokens or seconds <= 0:
+    if shape is None or not tokens or took.seconds <= 0:
         return {"flops": None, "flops_per_s": None, "effort_per_s": None, "flops_per_token": None, "mfu": None}
     work = Work(tokens, tokens * share, rows.tokens / max(1, len(rows)))
     count, device = flops(config, shape, work), device_named(_device_name())
-    rate = count / seconds / config.parallel.world_size
+    rate = count / took.seconds / config.parallel.world_size
     mfu = round(rate / device.peak_flops, 4) if device and torch.cuda.is_available() else None
     return {
-        "flops": count, "flops_per_s": rate, "effort_per_s": rate * effort(config, shape, work) / count,
+        "flops": count, "flops_per_s": rate, "effort_per_s": effort(config, shape, work) / (took.seconds - took.warm_up) / config.parallel.world_size,
         "flops_per_token": round(count / tokens), "mfu": mfu,
     }  # fmt: skip
 

@@ -50,10 +50,16 @@ from sftlib.train.callbacks import (
 from sftlib.train.checkpointing import resolve_checkpointing
 from sftlib.train.engines import sharded_layers
 from sftlib.train.group import check_world, main_first, open_group, wait_for_all
-from sftlib.train.kernels import apply_layer_kernels, choose_loss_kernel, choose_optimizer, compile_layers
+from sftlib.train.kernels import (
+    apply_adapter_kernel,
+    apply_layer_kernels,
+    choose_loss_kernel,
+    choose_optimizer,
+    compile_layers,
+)
 from sftlib.train.loggers import keep_logs_inside, logger_callbacks
 from sftlib.train.loss import SupervisedTrainer
-from sftlib.train.performance import performance
+from sftlib.train.performance import Took, performance
 from sftlib.train.resuming import checkpoint_to_resume, forget_lost_steps
 from sftlib.train.stopping import StopRequest
 from sftlib.train.unsloth import load_for_unsloth
@@ -165,6 +171,7 @@ class SFTTrainer:
         )
         self.trl_trainer = trainer
         extend_products(trainer.model)
+        self.kernels["adapters"] = apply_adapter_kernel(self.config, trainer.model)
         self.kernels["optimizer"] = choose_optimizer(self.config)
         self.kernels["compiled_layers"] = compile_layers(trainer.model) if self.config.train.compile else 0
         trainer.remove_callback(PrinterCallback)  # it would print each metrics line a second time
@@ -212,7 +219,8 @@ class SFTTrainer:
     def _performance(self, trainer: SupervisedTrainer, rows: Rows) -> dict[str, Any]:
         model: Any = trainer.model
         computed = self.batches.computed / self.batches.tokens
-        return performance(self.settled, model.config, rows, trainer.trained_tokens, self.metering.stepping_s, computed)
+        took = Took(self.metering.stepping_s, self.metering.warm_up_s)
+        return performance(self.settled, model.config, rows, trainer.trained_tokens, took, computed)
 
     def _save_merged_model(self) -> str | None:
         """Fold the adapter into its base. In a run that is a stage of its own, which also compares answers."""

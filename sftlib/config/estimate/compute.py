@@ -52,7 +52,8 @@ def kind_of(config: SFTConfig) -> dict[str, Any]:
     return {
         "quantization": config.model.quantization.kind, "strategy": config.parallel.strategy,
         "checkpointing": config.train.gradient_checkpointing, "threads": config.train.threads,
-        "cpu_products": config.model.cpu_products,
+        "cpu_products": config.model.cpu_products, "dtype": config.model.dtype, "precision": config.train.precision,
+        "kernels": config.train.kernels, "compile": config.train.compile,
     }  # fmt: skip
 
 

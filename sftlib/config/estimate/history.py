@@ -61,17 +61,20 @@ class Measured:
     rate: float
     spread: float  # half the distance between the quartiles, as a share of the rate
     count: int
+    warm_up_s: float = 0.0  # what a first step takes more than the others
 
 
 def measured_rate(trainings: Sequence[Training], device: str, kind: dict[str, Any]) -> Measured | None:
     """The median over the trainings of this kind on this device."""
-    found = [training.performance for training in trainings]
-    rates = [float(of["effort_per_s"]) for of in found if of.get("device") == device and of.get("kind") == kind]
-    if not rates:
+    performances = [training.performance for training in trainings]
+    found = [of for of in performances if of.get("device") == device and of.get("kind") == kind]
+    if not found:
         return None
+    rates = [float(of["effort_per_s"]) for of in found]
     middle = statistics.median(rates)
     low, _, high = statistics.quantiles(rates, n=4) if len(rates) > 1 else (middle, middle, middle)
-    return Measured(middle, (high - low) / 2 / middle, len(rates))
+    warm_up_s = statistics.median(float(of.get("warm_up_s", 0)) for of in found)
+    return Measured(middle, (high - low) / 2 / middle, len(rates), warm_up_s)
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,8 @@ class Numbers:
 
     base: int  # weights that are not quantised
     activation: int
-    copies_inputs: bool  # adapters in fp32 on 16-bit activations: each keeps its own copy of its input
-    copy: int
-    mask: int  # dropout's mask, an element
+    adapter: int  # that an adapter computes with
+    mask: int  # PEFT's dropout's, an element
 
 
 def numbers_of(config: SFTConfig, *, on_gpu: bool, has_bfloat16: bool = True) -> Numbers:
@@ -70,7 +69,7 @@ def numbers_of(config: SFTConfig, *, on_gpu: bool, has_bfloat16: bool = True) ->
     wanted = config.train.precision
     autocast = wanted in ("bf16", "fp16") or (wanted == "auto" and on_gpu)
     activation = 2 if autocast or base == 2 else 4
-    return Numbers(base, activation, activation == 2, 2 if autocast else 4, 1 if on_gpu else 4)
+    return Numbers(base, activation, 2 if autocast else 4, 1 if on_gpu else 4)
 
 
 def training_memory(config: SFTConfig, shape: ModelShape, load: Load, numbers: Numbers, *, on_gpu: bool) -> Memory:
@@ -154,15 +153,22 @@ def _adapter_bytes(config: SFTConfig, shape: ModelShape, numbers: Numbers) -> fl
     if not config.lora.enabled:
         return sum({(linear.name.split(".")[0], linear.inputs): linear.inputs for linear in shape.linears}.values()) * numbers.activation  # fmt: skip
     targets = shape.targets(config.lora.target_modules)
-    kept = numbers.copy * sum(linear.inputs for linear in targets) if numbers.copies_inputs else _shared_inputs(targets)
-    inner = numbers.copy * config.lora.r * len(targets)
-    dropped = numbers.mask * sum(linear.inputs for linear in targets) if config.lora.dropout else 0
-    return kept + inner + dropped
+    inner = numbers.adapter * config.lora.r * len(targets)
+    inputs = sum(linear.inputs for linear in targets)
+    # q, k and v share their input, gate and up theirs; down's is the product of the MLP.
+    shared = numbers.activation * sum({_reader(linear): linear.inputs for linear in targets}.values())
+    if _has_thin_adapters(config):
+        return shared + inner + (inputs if config.lora.dropout else 0)
+    # PEFT's adapters in fp32 on 16-bit activations: each keeps its own copy of its input.
+    kept = numbers.adapter * inputs if numbers.activation == 2 else shared
+    return kept + inner + (numbers.mask * inputs if config.lora.dropout else 0)
 
 
-def _shared_inputs(targets: list[Linear]) -> float:
-    """In fp32 nothing is copied: q, k and v share their input, gate and up theirs; down's is the product of the MLP."""
-    return 4 * sum({_reader(linear): linear.inputs for linear in targets}.values())
+def _has_thin_adapters(config: SFTConfig) -> bool:
+    """Where sftlib.models.low_rank adds the adapters' part: it keeps inputs as they came, and a byte of mask for each."""
+    train = config.train
+    is_ours = train.kernels != "torch" and train.backend != "unsloth" and not train.compile
+    return is_ours and not config.lora.dora and config.parallel.strategy != "zero3"
 
 
 def _reader(linear: Linear) -> str:

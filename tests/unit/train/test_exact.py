@@ -20,18 +20,20 @@ from transformers import AutoTokenizer
 from sftlib.data.collation import FlatCollator, SupervisedCollator
 from sftlib.data.rendering import IGNORED
 from sftlib.models import tree_attention
+from sftlib.models.low_rank import speed_up_adapters
 from sftlib.models.tree_support import use_tree_attention
 from sftlib.train.loss import SupervisedTrainer
 from tests.shapes import build_shape
 
 SHAPES = ["llama", "qwen", "gemma", "gpt_oss"]
 LIMIT = 1e-5
-TRICKS: dict[str, tuple[Any, int | None]] = {  # collator, places of the head at a time
-    "supervised places only": (SupervisedCollator(2, 8), None),
-    "chunked head": (SupervisedCollator(2, 8), 3),
-    "flat rows": (FlatCollator(share=False), None),
-    "shared beginnings": (FlatCollator(share=True), None),
-    "all": (FlatCollator(share=True, min_shared=4), 3),
+TRICKS: dict[str, tuple[Any, int | None, bool]] = {  # collator, places of the head at a time, adapters by our own way
+    "supervised places only": (SupervisedCollator(2, 8), None, False),
+    "chunked head": (SupervisedCollator(2, 8), 3, False),
+    "flat rows": (FlatCollator(share=False), None, False),
+    "shared beginnings": (FlatCollator(share=True), None, False),
+    "thin adapters": (SupervisedCollator(2, 8), None, True),
+    "all": (FlatCollator(share=True, min_shared=4), 3, True),
 }
 
 
@@ -120,10 +122,11 @@ def test_each_trick_and_all_of_them_change_nothing(shape: str, tokenizer: Any, t
     everywhere = {"target_modules": "all-linear"}
     plain = build(trl.SFTTrainer, shape, tmp_path, tokenizer, lora=everywhere)
     wanted = {kind: measure(plain, records(kind)) for kind in KINDS}
-    for trick, (collator, places) in TRICKS.items():
+    for trick, (collator, places, is_thin) in TRICKS.items():
         flat = isinstance(collator, FlatCollator)
         ours = build(SupervisedTrainer, shape, tmp_path, tokenizer, lora=everywhere, flat=flat,
                      data_collator=collator, head_places=places)  # fmt: skip
+        assert not is_thin or speed_up_adapters(ours.model) >= 8
         for kind in KINDS:
             worst = errors(measure(ours, records(kind)), wanted[kind])
             assert max(worst.values()) < LIMIT, (trick, kind, max(worst.items(), key=lambda item: item[1]))

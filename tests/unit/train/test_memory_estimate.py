@@ -9,6 +9,7 @@ from benchmarks.allocation import step_peak_bytes
 from sftlib.config.estimate.memory import Load, numbers_of, trainable_parameters, training_memory
 from sftlib.config.estimate.shape import shape_of
 from sftlib.config.tree import SFTConfig
+from sftlib.models.low_rank import speed_up_adapters
 
 TOKENS, POSITIONS = 384, 8
 SIZES = {
@@ -34,7 +35,7 @@ def family(name: str):
     )
 
 
-CASES = [
+CASES = [  # family, dtype, autocast, checkpointing, targets, dropout
     ("llama", torch.bfloat16, True, False, "all-linear", 0.05), ("llama", torch.bfloat16, True, True, "all-linear", 0.0),
     ("llama", torch.bfloat16, False, False, ["q_proj", "v_proj"], 0.0), ("llama", torch.float32, False, False, "all-linear", 0.05),
     ("llama", torch.float32, False, True, "all-linear", 0.0), ("qwen3", torch.bfloat16, True, False, "all-linear", 0.0),
@@ -43,7 +44,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "dtype", "autocast", "checkpointing", "targets", "dropout"), CASES)
-def test_the_estimate_is_within_15_percent_of_the_peak(name, dtype, autocast, checkpointing, targets, dropout) -> None:
+@pytest.mark.parametrize("kernels", ["auto", "torch"])
+def test_the_estimate_is_within_15_percent_of_the_peak(
+    name, dtype, autocast, checkpointing, targets, dropout, kernels
+) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -52,6 +56,8 @@ def test_the_estimate_is_within_15_percent_of_the_peak(name, dtype, autocast, ch
     model = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
     lora = LoraConfig(r=16, target_modules=targets, lora_dropout=dropout, task_type="CAUSAL_LM")
     model = get_peft_model(model, lora).train()
+    if kernels == "auto":
+        assert speed_up_adapters(model) >= 8
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
@@ -60,7 +66,11 @@ def test_the_estimate_is_within_15_percent_of_the_peak(name, dtype, autocast, ch
             "name": "x",
             "model": {"dtype": str(dtype).removeprefix("torch.")},
             "lora": {"r": 16, "target_modules": targets, "dropout": dropout},
-            "train": {"gradient_checkpointing": checkpointing, "precision": "bf16" if autocast else "auto"},
+            "train": {
+                "gradient_checkpointing": checkpointing,
+                "precision": "bf16" if autocast else "auto",
+                "kernels": kernels,
+            },
         }
     )
     shape = shape_of(model_config.to_dict())

@@ -6,14 +6,17 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import sftlib
+from sftlib.artifacts.progress import Progress, ProgressFile
 from sftlib.errors import DataError, InputError, StoppedError
 from sftlib.paths import ADAPTER_WEIGHTS, CHECKPOINT_MARK, CellPaths
+from sftlib.train import callbacks
 from sftlib.train.callbacks import SFTCallback
 from sftlib.train.resuming import checkpoint_to_resume, forget_lost_steps, last_checkpoint
 from tests.posts import write_experiment
@@ -132,3 +135,19 @@ def test_a_summary_says_what_the_training_took(tiny_model: Path, tmp_path: Path)
     assert took["tokens"] > 0 and took["tokens_per_s"] > took["supervised_tokens_per_s"] > 0
     assert took["flops"] > 4 * took["tokens"] and took["peak_memory_gb"] > 0.05 and took["device_hours"] > 0
     assert took["mfu"] is None  # no peak is stated for a CPU
+
+
+@pytest.mark.parametrize(("seconds", "warm_up"), [([9, 1, 1, 3], 9 - 5 / 3), ([9, 1], 0), ([1, 2, 2], 0)])
+def test_the_first_step_s_surplus_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: list[int], warm_up: float
+) -> None:
+    clock = iter(moment for step in seconds for moment in (0.0, float(step)))
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: next(clock))
+    metering = callbacks.MetricsCallback(
+        tmp_path / "metrics.jsonl", ProgressFile(None, Progress("train-0", "train", None))
+    )
+    state = SimpleNamespace(global_step=1, max_steps=len(seconds))
+    for _ in seconds:
+        metering.on_step_begin(None, state, None)
+        metering.on_step_end(None, state, None)
+    assert metering.stepping_s == sum(seconds) and metering.warm_up_s == pytest.approx(warm_up)
