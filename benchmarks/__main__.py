@@ -22,6 +22,7 @@ SUITES = {
         "killed_training": ["--write"],
         "fast_path": ["--write"],
         "head_memory": ["--write"],
+        "adapters": ["--write"],
         "training_quality": ["--write"],
         "scaling": [],
         "jobs": ["--write"],

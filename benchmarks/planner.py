@@ -1,6 +1,6 @@
 """What `sft plan` says a training will take, against what it took: peak memory of a step, and seconds of its steps.
 
-python -m benchmarks.planner [--write] [--steps 8]
+python -m benchmarks.planner [--write] [--steps 8] [--dtype float32]
 
 Memory is counted by torch's dispatcher (benchmarks/allocation.py), so that it is the same on every machine. Time is
 planned as a user would see it beside a few short trainings of one kind, the calibration, and compared on trainings that
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import publish
+from sftlib.artifacts.host import has_cpu_bfloat16
 
 EXPERIMENT = Path("configs/experiments/demo_cpu.yaml")
 AIM = 0.15
@@ -52,11 +53,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the results")
     parser.add_argument("--steps", type=int, default=8, help="optimiser steps of each training")
+    parser.add_argument(
+        "--dtype", choices=["bfloat16", "float32"], help="of the trainings; as the CPU has it, if not given"
+    )
     parser.add_argument("--only", choices=["memory", "time"], help="one of the two")
     arguments = parser.parse_args()
+    dtype = arguments.dtype or ("bfloat16" if has_cpu_bfloat16() else "float32")
     rows = [
         *(memory_rows() if arguments.only != "time" else []),
-        *(time_rows(arguments.steps) if arguments.only != "memory" else []),
+        *(time_rows(arguments.steps, dtype) if arguments.only != "memory" else []),
     ]
     worst = {
         what: max(abs(row["error"]) for row in rows if row["what"] == what) for what in {row["what"] for row in rows}
@@ -64,7 +69,7 @@ def main() -> int:
     said = ", ".join(f"{what.partition('_')[0]} {error:.1%}" for what, error in sorted(worst.items()))
     notes = [
         f"worst error: {said} (aim: {AIM:.0%})",
-        f"time: SmolLM2-135M, fp32 LoRA on a CPU thread, {arguments.steps} steps each; planned from four trainings with r=16 on all "
+        f"time: SmolLM2-135M, {dtype} LoRA on a CPU thread, {arguments.steps} steps each; planned from four trainings with r=16 on all "
         "linear modules, batches of 8 short records",
     ]
     publish("planner", "The plan against what happened", rows, notes=notes, write=arguments.write)
@@ -111,18 +116,21 @@ def _memory(values: dict[str, Any], tokens: int, positions: int, checkpointing: 
     return planned, step_peak_bytes(model, tokens=tokens, positions=positions, has_autocast=True)
 
 
-def time_rows(steps: int) -> list[dict[str, Any]]:
+def time_rows(steps: int, dtype: str) -> list[dict[str, Any]]:
     """Calibrations stand between the trainings, so that a machine that changes its pace does so for both."""
-    measured = {}
+    measured, model = {}, f"model.dtype={dtype}"
     with tempfile.TemporaryDirectory() as folder:
         known = Path(folder) / "known"
-        _train(Path(folder) / "warm-up", [], 2)
+        _train(Path(folder) / "warm-up", [model], 2)
         for number, (name, settings) in enumerate(TRAININGS.items()):
             if number % 2 == 0:
-                _train(known, [f"train.seed={number}"], steps)
-            measured[name] = _train(Path(folder) / str(number), settings, steps)
-        _train(known, ["train.seed=1"], steps)
-        rows = [_row(name, "seconds", _plan(known, TRAININGS[name], steps), took) for name, took in measured.items()]
+                _train(known, [model, f"train.seed={number}"], steps)
+            measured[name] = _train(Path(folder) / str(number), [model, *settings], steps)
+        _train(known, [model, "train.seed=1"], steps)
+        rows = [
+            _row(name, "seconds", _plan(known, [model, *TRAININGS[name]], steps), took)
+            for name, took in measured.items()
+        ]
     print(*rows, sep="\n", file=sys.stderr, flush=True)
     return rows
 
