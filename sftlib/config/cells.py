@@ -44,24 +44,34 @@ class Cell:
     @property
     def digest(self) -> str:
         """The hash of everything that shapes this cell's adapter and predictions."""
-        return sha256_value(self.result_settings())
+        return sha256_value(result_settings(self.config))
 
-    def result_settings(self) -> dict[str, Any]:
-        tree = self.config.to_dict()
-        for section in ("name", "description", "preset", "sweep", "report", "cluster", "container"):
-            tree.pop(section)
-        for cosmetic in COSMETIC:
-            tree["predict"].pop(cosmetic)
-        # Where files lie shapes nothing: their contents do, and those are hashed with the run.
-        tree["prompt"].pop("strategy_file")
-        if file := self.config.prompt.template_file:
-            tree["prompt"]["template_file"] = sha256_file(Path(file)) if Path(file).is_file() else file
-        tree["data"].pop("formatting_func")
-        tree["data"].pop("accept")
-        for split in ("train", "validation", "test"):
-            if tree["data"][split]:
-                tree["data"][split].pop("path")
-        return tree
+
+def result_settings(config: SFTConfig) -> dict[str, Any]:
+    """Of the tree, what shapes an adapter and its predictions."""
+    tree = config.to_dict()
+    for section in ("name", "description", "preset", "sweep", "report", "cluster", "container"):
+        tree.pop(section)
+    for cosmetic in COSMETIC:
+        tree["predict"].pop(cosmetic)
+    # Where files lie shapes nothing: their contents do, and those are hashed with the run.
+    tree["prompt"].pop("strategy_file")
+    if file := config.prompt.template_file:
+        tree["prompt"]["template_file"] = sha256_file(Path(file)) if Path(file).is_file() else file
+    tree["data"].pop("formatting_func")
+    tree["data"].pop("accept")
+    for split in ("train", "validation", "test"):
+        if tree["data"][split]:
+            tree["data"][split].pop("path")
+    return tree
+
+
+def baseline_digest(config: SFTConfig) -> str:
+    """Equal for cells that ask the base model the same: they share one baseline."""
+    settings = result_settings(config)
+    for untouched in _TRAIN_ONLY:
+        settings["data"].pop(untouched)
+    return sha256_value([settings[name] for name in _PROMPT_SECTIONS])
 
 
 def expand_cells(config: SFTConfig, values: dict[str, Any], base: Path, place_of: Callable[[str], str]) -> list[Cell]:
@@ -180,10 +190,7 @@ def _baselines(cells: list[Cell]) -> list[Cell]:
     """One baseline for each distinct set of prompts, model and test set among the cells."""
     by_prompt: dict[str, Cell] = {}
     for cell in cells:
-        settings = cell.result_settings()
-        for untouched in _TRAIN_ONLY:
-            settings["data"].pop(untouched)
-        by_prompt.setdefault(sha256_value([settings[name] for name in _PROMPT_SECTIONS]), cell)
+        by_prompt.setdefault(baseline_digest(cell.config), cell)
     several = len(by_prompt) > 1
     return [
         Cell(f"{BASELINE}-{cell.id}" if several else BASELINE, cell.config, cell.overrides, is_baseline=True)

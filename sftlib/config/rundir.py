@@ -15,7 +15,7 @@ import sftlib
 from sftlib.artifacts.adapters import read_adapter_record, read_merged_record, weights_digest
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.hashing import sha256_value
-from sftlib.config.cells import Cell
+from sftlib.config.cells import Cell, result_settings
 from sftlib.config.inputs import Split, named_splits, read_split, split_digest
 from sftlib.config.load import Experiment, load_experiment
 from sftlib.config.sources import staged_folder
@@ -117,7 +117,7 @@ class Run:
 
 def run_digest(experiment: Experiment, splits: dict[str, Split]) -> str:
     """The hash in a run directory's name: of all settings that shape results, and of the data's content."""
-    settings = [[cell.id, cell.result_settings()] for cell in experiment.cells]
+    settings = [[cell.id, result_settings(cell.config)] for cell in experiment.cells]
     report = experiment.config.report.model_dump(mode="json")
     shards = experiment.config.predict.num_shards
     return sha256_value([settings, report, shards, {name: split.sha256 for name, split in splits.items()}])

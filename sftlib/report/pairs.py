@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sftlib.config.cells import baseline_digest
 from sftlib.config.rundir import Run
 from sftlib.errors import CorruptError
 from sftlib.metrics.formulas import Array
@@ -41,8 +42,8 @@ class Joint:
 
 
 def baseline_of(run: Run) -> dict[str, str]:
-    """Each trained cell's baseline: the one with the very same data, prompts, task, model and prediction settings."""
-    prompts = {cell.id: _prompt_settings(run, cell.id) for cell in run.cells}
+    """Each trained cell's baseline: the one that asks the base model what the cell asks its adapter."""
+    prompts = {cell.id: baseline_digest(run.cell_config(cell.id)) for cell in run.cells}
     baselines = [cell.id for cell in run.cells if cell.is_baseline]
     found = {}
     for cell in run.cells:
@@ -50,13 +51,6 @@ def baseline_of(run: Run) -> dict[str, str]:
         if same and not cell.is_baseline:
             found[cell.id] = same[0]
     return found
-
-
-def _prompt_settings(run: Run, cell: str) -> dict:
-    tree = run.cell_config(cell).to_dict()
-    settings = {section: tree[section] for section in ("data", "prompt", "task", "model", "predict")}
-    settings["predict"] = {k: v for k, v in tree["predict"].items() if k not in ("num_shards", "shards_per_job")}
-    return settings
 
 
 def pairs_of(cells: Sequence[str], best: str | None) -> list[Pair]:

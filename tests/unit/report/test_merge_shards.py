@@ -296,6 +296,14 @@ def test_a_baseline_that_was_asked_something_else_is_not_compared(run: Run, worl
     assert {entry["kind"] for entry in metrics["comparisons"]} == {"cells"}
 
 
+def test_cells_trained_on_samples_of_several_sizes_share_their_baseline(tmp_path: Path) -> None:
+    """How much was trained on changes nothing of what the base model answers."""
+    cells = [{"id": f"r{rank}", "lora.r": rank, "data.sample_size": 10 * rank} for rank in (4, 8)]
+    metrics = merge_run(make_run(tmp_path, make_world(sweep={"grid": {}, "list": cells})))
+    compared = [(entry["a"], entry["b"]) for entry in metrics["comparisons"] if entry["kind"] == "baseline"]
+    assert compared == [("r4", "baseline"), ("r8", "baseline")]
+
+
 def test_a_temporary_file_of_the_report_is_gone(run: Run) -> None:
     merge_run(run)
     assert not [path for path in run.paths.report.root.iterdir() if path.name.startswith(".")]
