@@ -14,6 +14,7 @@ from jobs.tables import plural
 _STATES = {Verdict.DONE: State.DONE, Verdict.INCOMPLETE: State.INCOMPLETE}
 _KILLED = (-9, 137)
 _TAIL_BYTES = 16_384
+_LAST_LINES = 3
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Ending:
     seconds: float = 0.0
     restarts: int = 0
 
-    def last_lines(self, count: int = 3) -> list[str]:
+    def last_lines(self) -> list[str]:
         """The log's last lines, where the reason usually stands."""
         try:
             with self.log.open("rb") as stream:
@@ -35,7 +36,7 @@ class Ending:
         except OSError:
             return []
         lines = [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]  # a progress bar's last state only
-        return [line for line in lines if line and not line.startswith("# ")][-count:]
+        return [line for line in lines if line and not line.startswith("# ")][-_LAST_LINES:]
 
 
 def ending_of(attempt: Attempt, element: str, *, was_stopped: bool) -> Ending:

@@ -19,10 +19,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "",
     ]
 
 
-def pairs(items: Sequence[tuple[str, str]], indent: str = "") -> list[str]:
+def pairs(items: Sequence[tuple[str, str]]) -> list[str]:
     """`name  value` lines, the values in one column; a continued value has an empty name."""
     width = max(len(name) for name, _ in items)
-    return [f"{indent}{name:<{width}}{GAP}{value}".rstrip() for name, value in items]
+    return [f"{name:<{width}}{GAP}{value}".rstrip() for name, value in items]
 
 
 def shorten(text: str, width: int) -> str:

@@ -119,10 +119,6 @@ class CellPaths:
         return self.root / "metrics.jsonl"
 
     @property
-    def training_log(self) -> Path:
-        return self.root / "training.log"
-
-    @property
     def tensorboard(self) -> Path:
         return self.root / "tensorboard"
 

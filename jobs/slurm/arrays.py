@@ -49,7 +49,7 @@ def _named(part: list[Element], counts: dict[str, int]) -> Array:
     return Array(f"{kind}-{counts[kind]:04d}", tuple(part))
 
 
-def dependency(element: Element, job_ids: Mapping[str, str], single: str = "{}") -> str | None:
+def dependency(element: Element, job_ids: Mapping[str, str]) -> str | None:
     """`afterok:12_0`, `afterany:12:15`: what this element's array waits for, of the elements that are in the queue.
 
     An array that is waited for as a whole is named once: a merge that waits for thousands of elements must stay short.
@@ -58,7 +58,7 @@ def dependency(element: Element, job_ids: Mapping[str, str], single: str = "{}")
     if not waited:
         return None
     jobs = waited if element.condition == AFTER_OK else list(dict.fromkeys(job.partition("_")[0] for job in waited))
-    return ":".join([element.condition, *map(single.format, jobs)])
+    return ":".join([element.condition, *jobs])
 
 
 def fits(arrays: Sequence[Array], room: int | None) -> int:

@@ -23,11 +23,6 @@ def sha256_value(value: Any) -> str:
     return sha256_text(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
 
 
-def sha256_files(root: Path, names: Iterable[str]) -> dict[str, str]:
-    """Relative name -> hash, for the names that exist below `root`."""
-    return {name: sha256_file(root / name) for name in sorted(names) if (root / name).is_file()}
-
-
 def sha256_lines(lines: Iterable[str]) -> str:
     """The hash of a sequence of strings, each ended so that no two sequences collide by joining."""
     digest = hashlib.sha256()

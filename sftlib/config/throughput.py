@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 GIGA = 1e9
+_FABRIC_GIGABITS = 200.0  # of a node, where nobody says what it has
 NODE_LINK = 400e9  # bytes/s of NVLink 4 to the other devices of a node, as collectives reach it
 
 
@@ -157,11 +158,11 @@ def model_flops_utilisation(
 
 def share_of_linear(
     *, parameters: float, adapter: float, weight_bytes: float, nodes: int, devices_per_node: int, shard: str,
-    tokens_per_device: float, device_tokens_per_s: float, fabric_gigabits: float = 200.0,
+    tokens_per_device: float, device_tokens_per_s: float,
 ) -> float:  # fmt: skip
-    """What is left of nodes x devices x the speed of one, for a plan: 200 Gb/s a node unless it is known better."""
+    """What is left of nodes x devices x the speed of one, for a plan."""
     shape = Shape("", parameters, parameters, adapter, weight_bytes)
-    device = Device("", 0.0, 0.0, node_link=NODE_LINK, fabric_link=0.0).with_fabric(fabric_gigabits, devices_per_node)
+    device = Device("", 0.0, 0.0, node_link=NODE_LINK, fabric_link=0.0).with_fabric(_FABRIC_GIGABITS, devices_per_node)
     cluster = Cluster(nodes, devices_per_node)
     taken = step(shape, device, cluster, tokens_per_device=tokens_per_device, device_tokens_per_s=device_tokens_per_s,
                  shard=shard)  # fmt: skip

@@ -36,12 +36,12 @@ def plan_rows(lengths: Sequence[int] | np.ndarray, capacity: int) -> list[list[i
     return rows
 
 
-def plan_shared_rows(rows: Rows, capacity: int, min_shared: int = MIN_SHARED) -> list[list[int]]:
+def plan_shared_rows(rows: Rows, capacity: int) -> list[list[int]]:
     """Rows whose records begin alike, where the common beginning counts once; records without company are packed plainly."""
     lengths = rows.lengths
     groups: dict[bytes, list[int]] = {}
     for record, (start, length) in enumerate(zip(rows.offsets.tolist(), lengths.tolist(), strict=False)):
-        groups.setdefault(rows.ids[start : start + min(length, min_shared)].tobytes(), []).append(record)
+        groups.setdefault(rows.ids[start : start + min(length, MIN_SHARED)].tobytes(), []).append(record)
     alone = [record for members in groups.values() if len(members) == 1 for record in members]
     planned = [[alone[i] for i in row] for row in plan_rows(lengths[alone], capacity)]
     for members in groups.values():

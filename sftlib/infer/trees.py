@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PROMPT_END = 0  # the place before the first node: what is read there is the probability of a label's first token
-
 
 @dataclass(frozen=True)
 class LabelTree:

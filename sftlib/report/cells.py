@@ -22,6 +22,7 @@ _BIAS = frozenset({
     "n", "n_positive", "n_negative", "tp", "fn", "fp", "tn", "unparsed_positive", "unparsed_negative", "accuracy", "f1",
     "macro_f1", "fpr", "fpr_low", "fpr_high", "fnr", "fnr_low", "fnr_high", "selection_rate", "parse_rate",
 })  # fmt: skip
+MOST_WORDS = 20  # answers that are no label
 MOST_INTERVALS = 200  # bootstraps of one grouping; with more groups only rates are given, which are exact
 
 
@@ -82,10 +83,10 @@ def _first(matrices: Mapping[tuple[str, ...], Array]) -> dict[str, Array]:
     return {key[0]: matrix for key, matrix in matrices.items()}
 
 
-def _most(counts: Mapping[str, int], limit: int = 20) -> dict[str, int]:
+def _most(counts: Mapping[str, int]) -> dict[str, int]:
     """The commonest answers that are no label, cut to a length that can be shown."""
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-    return {name[:200]: count for name, count in ordered[:limit]}
+    return {name[:200]: count for name, count in ordered[:MOST_WORDS]}
 
 
 def _stratified(config: SFTConfig, tally: Tally, scheme: Scheme) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from sftlib.report.coverage import CellCoverage
 from sftlib.report.scheme import Scheme
 from sftlib.report.vocabulary import GROUP_PREFIX, Membership, Vocabulary
 
-BASELINE, CELLS = "baseline", "cells"
 ALL_PAIRS = 8  # with more cells only the best is compared with each other one
 EXAMPLES = 5
 Pair = tuple[str, str]

@@ -80,7 +80,7 @@ def plan_batches(config: SFTConfig, rows: Rows, model: Any) -> BatchPlan:
     works = _works(config, rows)
     plan = _chosen(config, works, refusal, model)
     if plan.layout == "shared":
-        plan = _merged(plan, config, rows, works)
+        plan = _merged(plan, rows, works)
     plan = replace(plan, tokens=rows.tokens / len(rows), computed=works[plan.layout].tokens / works["records"].tokens)
     if train.packing or train.tokens_per_batch:
         plan = _planned(plan, config, rows)
@@ -173,7 +173,7 @@ def _shape(model: Any) -> tuple[int, int, int]:
     return parameters, config.num_hidden_layers, width
 
 
-def _merged(plan: BatchPlan, config: SFTConfig, rows: Rows, works: dict[str, Work]) -> BatchPlan:
+def _merged(plan: BatchPlan, rows: Rows, works: dict[str, Work]) -> BatchPlan:
     """Accumulated batches become one while it computes no more tokens than one padded batch of the longest would."""
     accumulation = plan.accumulation
     budget = plan.batch_size * int(rows.lengths.max())

@@ -15,9 +15,9 @@ _RESET = "\033[0m"
 MOST_GROUPS = 12
 
 
-def audit_lines(record: dict[str, Any], *, colour: bool | None = None) -> Iterator[str]:
+def audit_lines(record: dict[str, Any]) -> Iterator[str]:
     """The splits, the findings as a table, then each finding in a sentence with its places and remedy."""
-    colour = sys.stdout.isatty() if colour is None else colour
+    colour = sys.stdout.isatty()
     yield f"audit of {record['subject']}"
     if record["guessed"]:
         yield from _wrapped("taken from the records: " + ", ".join(record["guessed"]) + " (change with --set)", "")
@@ -76,7 +76,7 @@ def _table(findings: list[dict[str, Any]], colour: bool) -> Iterator[str]:
         yield _coloured(line, findings[index - 1]["level"]) if colour and index else line
 
 
-def finding_lines(finding: dict[str, Any], *, colour: bool = False) -> Iterator[str]:
+def finding_lines(finding: dict[str, Any], *, colour: bool) -> Iterator[str]:
     """One finding in full."""
     head = f"{finding['level'].upper()} {finding['kind']}" + (" (accepted)" if finding["accepted"] else "")
     where = f" in cells {', '.join(finding['cells'])}" if finding["cells"] else ""

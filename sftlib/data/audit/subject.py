@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sftlib.artifacts.records import Record, read_records
-from sftlib.config.cells import Cell
 from sftlib.config.data import Source
 from sftlib.config.formats import check_record, detect_format
 from sftlib.config.inputs import Split, named_splits, read_split, sample_ids, split_digest
@@ -57,14 +56,8 @@ class Subject:
 
 def experiment_subject(path: Path, overrides: list[str], profile: str | None = None) -> Subject:
     experiment = load_experiment(path, overrides, profile)
-    views = _views(
-        [(cell.id, cell.config) for cell in experiment.cells if not cell.is_baseline] or _all(experiment.cells)
-    )
+    views = _views([(cell.id, cell.config) for cell in experiment.trained_cells])
     return Subject(experiment.config.name, experiment.config, views, read_parts(experiment.config, views[0].config))
-
-
-def _all(cells: list[Cell]) -> list[tuple[str, SFTConfig]]:
-    return [(cell.id, cell.config) for cell in cells]
 
 
 def run_subject(root: Path) -> Subject:

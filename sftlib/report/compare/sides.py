@@ -3,7 +3,6 @@ out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -152,12 +151,3 @@ def request_for(path: Path, request: Request) -> Request:
     if not request.label:
         raise InputError(f"{path}: name its columns: --label C --prediction C --id C")
     return request
-
-
-def labels_of(targets: Iterator[Target] | list[Target]) -> tuple[list[str], str | None]:
-    """The labels of the first run among the targets; none where all are tables."""
-    for target in targets:
-        if target.run:
-            task = target.run.config.task
-            return list(task.labels), task.positive
-    return [], None

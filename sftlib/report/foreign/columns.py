@@ -20,7 +20,6 @@ from sftlib.report.arrow import array_of, numpy_of, texts_of
 
 MISSING = "missing"  # the reason of an answer that is an empty cell
 _WHOLE = re.compile(r"(-?\d+)\.0+")  # 1.0 is how pandas writes the label 1 in a column with holes
-Read = Callable[[str], tuple[str | None, str | None]]
 
 
 def plain_text(value: str) -> str:

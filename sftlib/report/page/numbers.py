@@ -12,7 +12,7 @@ from sftlib.artifacts.progress import clock
 Step = str | int
 Form = Callable[[Any], str]
 UNDEFINED = "–"
-MOST_DETAILED = 10
+MOST_DETAILED, MOST_PICTURED = 10, 8
 NARROW = 0.02  # below this width two digits would show an interval as a point
 
 
@@ -132,10 +132,10 @@ class Numbers:
         cells with a hundred groups would be a page of 50 MB."""
         return self.cells if len(self.cells) <= MOST_DETAILED else self.pictured()
 
-    def pictured(self, most: int = 8) -> list[str]:
+    def pictured(self) -> list[str]:
         """The cells that a picture has room for: the best ones and the baselines, in the run's order."""
         ranked = sorted(
             self.cells, key=lambda c: (not self.is_baseline(c), self.get("cells", c, "overall", self.headline) or 0)
         )
-        chosen = set([cell for cell in ranked if self.is_baseline(cell)][:1] + ranked[-(most - 1) :])
+        chosen = set([cell for cell in ranked if self.is_baseline(cell)][:1] + ranked[-(MOST_PICTURED - 1) :])
         return [cell for cell in self.cells if cell in chosen]

@@ -61,9 +61,9 @@ def ticks_of(span: tuple[float, float]) -> tuple[float, ...]:
     return span[0], span[0] / 2, 0.0, span[1] / 2, span[1]
 
 
-def axis(ticks: Sequence[float] = TICKS, span: tuple[float, float] = (0.0, 1.0)) -> str:
-    """The tick labels under the tracks."""
-    labels = "".join(f'<span style="left:{_x(tick, span)}">{tick:g}</span>' for tick in ticks)
+def axis() -> str:
+    """The tick labels under the tracks of rates."""
+    labels = "".join(f'<span style="left:{_x(tick, (0.0, 1.0))}">{tick:g}</span>' for tick in TICKS)
     return f'<div class="axis" aria-hidden="true">{labels}</div>'
 
 
