@@ -20,11 +20,19 @@ class Array:
     def first(self) -> Element:
         return self.elements[0]
 
+    @property
+    def names(self) -> list[str]:
+        return [element.id for element in self.elements]
+
     def job_ids(self, job: str) -> dict[str, str]:
-        """Element -> its id in Slurm. submitit submits a single element as a plain job, not as an array."""
-        if len(self.elements) == 1:
-            return {self.first.id: job}
-        return {element.id: f"{job}_{index}" for index, element in enumerate(self.elements)}
+        return ids_in(job, self.names)
+
+
+def ids_in(job: str, names: Sequence[str]) -> dict[str, str]:
+    """Element -> its id in Slurm. submitit submits a single element as a plain job, not as an array."""
+    if len(names) == 1:
+        return {names[0]: job}
+    return {name: f"{job}_{index}" for index, name in enumerate(names)}
 
 
 def arrays_of(elements: Iterable[Element], max_array_size: int, max_submit: int | None = None) -> list[Array]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.attempts import Attempt, all_attempts
-from jobs.slurm.arrays import Array
+from jobs.slurm.arrays import Array, ids_in
 from sftlib.artifacts.atomic import append_line
 from sftlib.paths import RunPaths
 
@@ -29,11 +29,7 @@ class Entry:
     @property
     def job_ids(self) -> dict[str, str]:
         """Element -> id in Slurm."""
-        if self.job is None:
-            return {}
-        if len(self.elements) == 1:
-            return {self.elements[0]: self.job}
-        return {name: f"{self.job}_{index}" for index, name in enumerate(self.elements)}
+        return {} if self.job is None else ids_in(self.job, self.elements)
 
 
 @dataclass
@@ -45,8 +41,7 @@ class Journal:
 
     def intend(self, array: Array, job_name: str) -> None:
         """Before sbatch: from here on the array may exist."""
-        names = [element.id for element in array.elements]
-        self._add({"event": INTENDED, "array": array.name, "job_name": job_name, "elements": names})
+        self._add({"event": INTENDED, "array": array.name, "job_name": job_name, "elements": array.names})
 
     def submitted(self, array: Array, job: str) -> None:
         self._add({"event": SUBMITTED, "array": array.name, "job": job})

@@ -4,6 +4,7 @@ stage alike."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
@@ -130,9 +131,15 @@ def _open(file: Path, newline: str | None = None) -> TextIO:
 
 
 def _text(file: Path) -> str:
+    with _decoding(file), _open(file) as stream:
+        return stream.read()
+
+
+@contextlib.contextmanager
+def _decoding(file: Path) -> Iterator[None]:
+    """Bytes that are no text, or no gzip, are an error that names the file."""
     try:
-        with _open(file) as stream:
-            return stream.read()
+        yield
     except UnicodeDecodeError as error:
         raise _not_utf8(file, error) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -216,18 +223,15 @@ def _read_json(file: Path, on_fault: OnFault) -> Iterator[Record]:
 
 def _read_jsonl(file: Path, on_fault: OnFault) -> Iterator[Record]:
     """Line by line in bytes, so that one line in another encoding is one fault."""
-    with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as stream:
-        try:
-            for number, line in enumerate(stream, 1):
-                try:
-                    record = _jsonl_record(file, number, line)
-                except DataError as fault:
-                    on_fault(fault)
-                    continue
-                if record is not None:
-                    yield record
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _not_gzip(file, error) from None
+    with _decoding(file), gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                record = _jsonl_record(file, number, line)
+            except DataError as fault:
+                on_fault(fault)
+                continue
+            if record is not None:
+                yield record
 
 
 def _jsonl_record(file: Path, number: int, line: bytes) -> Record | None:
@@ -241,7 +245,7 @@ def _jsonl_record(file: Path, number: int, line: bytes) -> Record | None:
 def _read_csv(file: Path, on_fault: OnFault) -> Iterator[Record]:
     csv.field_size_limit(_MAX_FIELD)
     bare = Path(file.name.lower().removesuffix(".gz"))
-    with _open(file, newline="") as stream:
+    with _decoding(file), _open(file, newline="") as stream:
         line = 1
         try:
             rows = csv.DictReader(stream, delimiter="\t" if bare.suffix == ".tsv" else ",", strict=True)
@@ -255,10 +259,6 @@ def _read_csv(file: Path, on_fault: OnFault) -> Iterator[Record]:
                     yield Record(file, line, row)
         except csv.Error as error:
             raise DataError(f"{file}:{line}: not valid CSV behind this line: {error}: mend the quotes") from None
-        except UnicodeDecodeError as error:
-            raise _not_utf8(file, error) from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _not_gzip(file, error) from None
 
 
 def _check_header(file: Path, header: Any) -> None:

@@ -139,11 +139,7 @@ class _Reading:
 
     def __init__(self, config: SFTConfig, name: str) -> None:
         self.config, self.name = config, name
-        origin = selection.origin_of(config.data, name)
-        source: Source | None = getattr(config.data, origin)
-        if source is None:
-            raise DataError(f"data.{origin}: give the path of a file or folder")
-        self.source, self.files = source, source_files(source, origin)
+        self.source, self.files = _source(config.data, name)
         self.format: str = "formatting_func" if config.data.formatting_func else config.data.format
         self.faults: list[DataError] = []
         self.good = self.filtered = self.fault_count = 0
@@ -248,13 +244,19 @@ def format_of(config: SFTConfig, name: str) -> str | None:
 def split_digest(config: SFTConfig, name: str) -> str:
     """`Split.sha256` from the bytes of the files and the settings that choose among their records: no record is parsed,
     so that a cache can be asked first."""
-    origin = selection.origin_of(config.data, name)
-    source: Source | None = getattr(config.data, origin)
-    if source is None:
-        raise DataError(f"data.{origin}: give the path of a file or folder")
-    hashes = [sha256_file(file) for file in source_files(source, origin)]
+    source, files = _source(config.data, name)
+    hashes = [sha256_file(file) for file in files]
     choice = _choice(config.data, name, source)
     return sha256_lines([*hashes, sha256_value(choice)] if choice else hashes)
+
+
+def _source(data: DataSection, name: str) -> tuple[Source, list[Path]]:
+    """Where a split's records come from: its own source, or that of the split that it is a part of."""
+    origin = selection.origin_of(data, name)
+    source: Source | None = getattr(data, origin)
+    if source is None:
+        raise DataError(f"data.{origin}: give the path of a file or folder")
+    return source, source_files(source, origin)
 
 
 def _choice(data: DataSection, name: str, source: Source) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,20 @@ def load_experiment(path: Path, overrides: list[str], profile: str | None = None
         raise ConfigError(problems)
     assert config is not None
     return Experiment(path, config, values, layers)
+
+
+def is_experiment(path: Path) -> bool:
+    """YAML, or a JSON object with a section `data`; a file of records is a list, or has one."""
+    if path.suffix.lower() != ".json":
+        return path.suffix.lower() in (".yaml", ".yml")
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            if stream.read(4096).lstrip()[:1] != "{":
+                return False
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and isinstance(value.get("data"), dict)
 
 
 def parse(values: dict[str, Any], place_of: Any) -> tuple[SFTConfig | None, list[Problem]]:

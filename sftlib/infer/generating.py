@@ -15,7 +15,7 @@ from sftlib.infer.answers import Answer
 from sftlib.infer.batches import BATCH_TOKENS, left_padded, token_batches
 from sftlib.infer.decoding import AnswerConstraint, RecordSampling, valid_answers
 from sftlib.infer.engines import Tick
-from sftlib.infer.prefixes import MINIMUM, Prefix, common_prefix
+from sftlib.infer.prefixes import Prefix, shared_prefix
 from sftlib.infer.scoring import label_ids
 
 _TOLERANCE = {torch.float32: 1e-2}  # of the first token's logits, with the prefix reused and without
@@ -36,8 +36,7 @@ class Generator:
     def prepare(self, prompts: Sequence[Prompt]) -> None:
         """Settle on the beginning that is run once; a model that does not follow it runs whole prompts."""
         rows = sorted((prompt.ids for prompt in prompts), key=len)
-        shared = common_prefix(rows) if self.config.predict.prefix_cache else []
-        prefix = Prefix(shared if len(shared) >= MINIMUM and _keeps_all(self.model) else [])
+        prefix = shared_prefix(rows, self.config) if _keeps_all(self.model) else Prefix([])
         self._prefix = prefix if prefix.ids and self._follows(prefix, [rows[0], rows[-1]]) else Prefix([])
 
     def _follows(self, prefix: Prefix, probes: list[list[int]]) -> bool:

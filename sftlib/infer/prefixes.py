@@ -9,7 +9,9 @@ import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-MINIMUM = 8  # tokens; a shorter beginning is not worth the second forward pass
+from sftlib.config.tree import SFTConfig
+
+_MINIMUM = 8  # tokens; a shorter beginning is not worth the second forward pass
 
 
 def common_prefix(rows: Sequence[list[int]]) -> list[int]:
@@ -42,6 +44,12 @@ class _SharedLayer(DynamicLayer):
 
 
 Fill = Callable[[list[int], DynamicCache], None]  # runs token ids into a cache
+
+
+def shared_prefix(rows: Sequence[list[int]], config: SFTConfig) -> Prefix:
+    """What these prompts begin with, where that is wanted and long enough."""
+    ids = common_prefix(rows) if config.predict.prefix_cache else []
+    return Prefix(ids if len(ids) >= _MINIMUM else [])
 
 
 class Prefix:

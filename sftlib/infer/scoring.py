@@ -17,7 +17,7 @@ from sftlib.infer.answers import Answer, scored_answer
 from sftlib.infer.batches import BATCH_TOKENS, token_batches
 from sftlib.infer.engines import Tick
 from sftlib.infer.forwards import FORWARDS, Forward, PlainForward, RowForward, UnsupportedError
-from sftlib.infer.prefixes import MINIMUM, Prefix, common_prefix
+from sftlib.infer.prefixes import Prefix, shared_prefix
 from sftlib.infer.trees import grow_tree
 
 # How far a faster way may be from the plain one, in log-likelihood of a whole label, before it counts as wrong.
@@ -42,8 +42,7 @@ class LabelScorer:
     def prepare(self, prompts: Sequence[Prompt]) -> None:
         """Settle on what prompts like these share, and on the fastest way that this model is seen to follow."""
         rows = sorted((prompt.ids for prompt in prompts), key=len)
-        shared = common_prefix(rows) if self.config.predict.prefix_cache else []
-        prefix = Prefix(shared if len(shared) >= MINIMUM else [])
+        prefix = shared_prefix(rows, self.config)
         probes = [rows[0], rows[-1]] if rows else []
         plain = PlainForward(self.model, self.label_ids, self.tree, prefix)
         expected = plain.logprobs(probes)

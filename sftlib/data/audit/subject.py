@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from sftlib.artifacts.records import Record, read_records
 from sftlib.config.data import Source
 from sftlib.config.formats import check_record, detect_format
 from sftlib.config.inputs import Split, named_splits, read_split, sample_ids, split_digest
-from sftlib.config.load import load_experiment, parse
+from sftlib.config.load import is_experiment, load_experiment, parse
 from sftlib.config.problems import ConfigError
 from sftlib.config.references import get_key, resolve, with_key
 from sftlib.config.rundir import Run, open_run
@@ -230,20 +229,8 @@ def open_subject(
                 "the settings of a run are fixed: --set, --model, --validation and --test go with EXP or DATA"
             )
         return run_subject(target)
-    if target.suffix.lower() in (".yaml", ".yml") or (target.suffix.lower() == ".json" and _is_experiment(target)):
+    if is_experiment(target):
         if others:
             raise InputError("--validation and --test go with a data file; an experiment names its own splits")
         return experiment_subject(target, overrides, profile)
     return data_subject(target, others, settings)
-
-
-def _is_experiment(path: Path) -> bool:
-    """A JSON object with a section `data`; a file of records is a list, or has one."""
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            if stream.read(4096).lstrip()[:1] != "{":
-                return False
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(value, dict) and isinstance(value.get("data"), dict)

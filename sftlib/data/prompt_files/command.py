@@ -9,7 +9,7 @@ from typing import Any
 
 from sftlib.config.inputs import named_splits
 from sftlib.config.layers import parse_set, set_key
-from sftlib.config.load import load_experiment, parse
+from sftlib.config.load import is_experiment, load_experiment, parse
 from sftlib.config.problems import ConfigError
 from sftlib.config.references import get_key, locate, with_key
 from sftlib.config.tree import SFTConfig
@@ -75,7 +75,7 @@ def _text(built: Built, guessed: list[str]) -> str:
 def _config(arguments: argparse.Namespace) -> tuple[SFTConfig, list[str]]:
     """Of the experiment, or guessed from the records; `--where` is laid over every split."""
     target: Path = arguments.target
-    if target.suffix in (".yaml", ".yml") or (target.suffix == ".json" and _is_experiment(target)):
+    if is_experiment(target):
         config, guessed = load_experiment(target, arguments.set, "local").config, list[str]()
     else:
         values: dict[str, Any] = {}
@@ -91,14 +91,6 @@ def _config(arguments: argparse.Namespace) -> tuple[SFTConfig, list[str]]:
     if config.task.type != "classification":
         raise InputError("prompts are built for labelled records: set task.type=classification and task.labels=[...]")
     return _with_where(config, arguments.where), guessed
-
-
-def _is_experiment(path: Path) -> bool:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and isinstance(content.get("data"), dict)
 
 
 def _with_where(config: SFTConfig, conditions: list[str]) -> SFTConfig:
