@@ -24,8 +24,6 @@ class Ending:
     state: State
     words: str
     log: Path
-    seconds: float = 0.0
-    restarts: int = 0
 
     def last_lines(self) -> list[str]:
         """The log's last lines, where the reason usually stands."""
@@ -60,4 +58,4 @@ def ending_of(attempt: Attempt, element: str, *, was_stopped: bool) -> Ending:
         state, words = State.STOPPED, f"stopped ({written['stopped']})"
     elif verdict(code) is Verdict.RESTART:
         words = f"stopped itself {starts} times without finishing"
-    return Ending(state, words, log, float(written["seconds"]), int(written["restarts"]))
+    return Ending(state, words, log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jobs.plan import Need, folds
@@ -17,7 +18,6 @@ class Standing:
     """What stands on disk for one cell."""
 
     cell: str
-    is_baseline: bool
     untrained: str  # why the adapter is not there; "" when it is, or none is needed
     shards: list[ShardState]
     unmerged: str = ""  # why a merged model that is asked for is not there
@@ -40,7 +40,7 @@ def standings(run: Run, *, deep: bool) -> Iterator[Standing]:
         known = {} if untrained else run.known_parts(cell.id)  # of an adapter that is there
         shards = [check_shard(paths, index, run.num_shards, known, deep=deep) for index in range(run.num_shards)]
         unmerged = "" if cell.is_baseline or not folds(run.config) else untrained or run.why_unmerged(cell.id)
-        yield Standing(cell.id, cell.is_baseline, untrained, shards, unmerged)
+        yield Standing(cell.id, untrained, shards, unmerged)
 
 
 def find_missing(run: Run, *, deep: bool) -> Need:
@@ -62,13 +62,13 @@ def has_current_report(run: Run) -> bool:
     return all(manifest.stat().st_mtime <= made for manifest in _manifests(run) if manifest.exists())
 
 
-def _manifests(run: Run) -> Iterator[Any]:
+def _manifests(run: Run) -> Iterator[Path]:
     for cell in run.cells:
         for index in range(run.num_shards):
             yield run.paths.cell(cell.id).shard_manifest(index, run.num_shards)
 
 
-def _read(path: Any) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     """The JSON object in `path`; None when it is absent or torn, which here means the same: not done."""
     try:
         value = read_json(path)

@@ -33,10 +33,6 @@ class Schedule:
     def is_over(self) -> bool:
         return all(state in OVER for state in self.states.values())
 
-    @property
-    def running(self) -> list[Element]:
-        return self._in(State.RUNNING)
-
     def ready(self) -> list[Element]:
         """Waiting elements whose needs are met, in the order in which they should start."""
         return [element for element in self._in(State.WAITING) if self._may_start(element)]

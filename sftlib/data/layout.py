@@ -35,10 +35,6 @@ class Layout:
     places: list[Ints]  # for each record, where its tokens lie in the row
     record_tokens: int  # what the records hold; len(ids) is what is computed
 
-    @property
-    def supervised(self) -> int:
-        return round(float(self.weights.sum()))
-
 
 def lay_out(records: Sequence[dict[str, Any]], *, share: bool = True, min_shared: int = MIN_SHARED) -> Layout:
     """The row of these records (`input_ids`, `labels`); with `share`, common beginnings stand once."""

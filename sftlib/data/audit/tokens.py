@@ -27,7 +27,6 @@ class Lengths:
     """The rows of one split in tokens, and the entries that a check struck."""
 
     tokens: list[int] = field(default_factory=list)
-    supervised: int = 0
     unsupervised: list[Entry] = field(default_factory=list)
     endless: list[Entry] = field(default_factory=list)
     twice: list[Entry] = field(default_factory=list)
@@ -98,9 +97,7 @@ def _rows(renderer: Renderer, entries: list[Entry]) -> Iterator[tuple[Entry, Tra
 
 def _look(found: Lengths, entry: Entry, row: TrainingRow, renderer: Renderer, stops: set[int]) -> None:
     found.tokens.append(len(row.ids))
-    supervised = len(row.labels) - row.labels.count(IGNORED)
-    found.supervised += supervised
-    if not supervised:
+    if row.labels.count(IGNORED) == len(row.labels):
         found.unsupervised.append(entry)
     elif row.labels[-1] not in stops:
         found.endless.append(entry)
