@@ -16,7 +16,7 @@ from jobs.attempts import Attempt, new_attempt
 from jobs.driver import PATIENCE_S, sole_driver
 from jobs.ending import Ending
 from jobs.freeze import freeze
-from jobs.imagecheck import known_sha256
+from jobs.imagecheck import image_sha256
 from jobs.local import check_fit, drive
 from jobs.missing import find_missing
 from jobs.payload import Submission
@@ -137,17 +137,9 @@ def _submission(chain: Chain, elements: list[Element]) -> Submission:
     attempt, code = new_attempt(chain.run.paths), freeze(chain.run.paths)
     _write_spec(attempt, code, elements)
     return Submission(
-        chain.run, attempt, elements, chain.config, code, _image_sha256(chain.config), chain.command, chain.grace_s,
+        chain.run, attempt, elements, chain.config, code, image_sha256(chain.config), chain.command, chain.grace_s,
         chain.stage_code, staged_for(chain.run),
     )  # fmt: skip
-
-
-def _image_sha256(config: SFTConfig) -> str:
-    """The hash by which every node will know the image: what the experiment says, else what the file has now."""
-    container = config.container
-    if container.runtime == "none" or not container.image or Path(container.image).is_dir():
-        return ""
-    return container.sha256 or known_sha256(Path(container.image))
 
 
 def _drive(chain: Chain, need: Need) -> tuple[Schedule, dict[str, Ending], StopRequest]:

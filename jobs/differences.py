@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.imagecheck import known_sha256
+from jobs.imagecheck import image_sha256
 from jobs.tables import shorten, shown
 from sftlib.config.inputs import read_split
 from sftlib.config.layers import flatten
@@ -52,12 +52,13 @@ def _data(run: Run) -> Iterator[Difference]:
 
 
 def _settings(run: Run) -> Iterator[Difference]:
-    """The experiment file as it reads today, with its prompt's files; the repetition keeps what was recorded."""
+    """The experiment file as it reads today, with its profile and prompt's files; the repetition keeps what was recorded."""
     path, settings = Path(run.record["experiment"]), (run.record["receipt"] or {}).get("settings") or []
     try:
-        now = load_experiment(path, list(settings), "local").config.to_dict()
+        now = load_experiment(path, list(settings), run.config.cluster.profile).config.to_dict()
     except (ConfigError, DataError, OSError) as error:
-        yield Difference(f"{path.name} cannot be read any more: {str(error).splitlines()[0]}")
+        why = error.problems[0] if isinstance(error, ConfigError) else str(error).splitlines()[0]
+        yield Difference(f"{path.name} cannot be read any more: {why}")
         return
     then = run.record["config"]
     recorded, found = dict(flatten(_without_placement(then))), dict(flatten(_without_placement(now)))
@@ -73,11 +74,10 @@ def _without_placement(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _image(run: Run, config: SFTConfig) -> Iterator[Difference]:
     then = {found for receipt in _receipts(run).values() if (found := receipt.get("image_sha256"))}
-    container = config.container
-    now = known_sha256(Path(container.image)) if container.runtime != "none" and container.image else None
+    now = image_sha256(config)
     if then != ({now} if now else set()):
         was = ", ".join(map(_short, sorted(then))) or "none"
-        yield Difference(f"image: sha256 {was} then, {_short(now) if now else 'none'} now ({container.image})")
+        yield Difference(f"image: sha256 {was} then, {_short(now) if now else 'none'} now ({config.container.image})")
 
 
 def differences_after(original: Run, repeated: Run) -> Iterator[Difference]:

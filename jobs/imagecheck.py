@@ -34,6 +34,15 @@ def problems(config: SFTConfig) -> Iterator[Problem]:
         )
 
 
+def image_sha256(config: SFTConfig) -> str:
+    """The hash by which every node will know the image: what the experiment says, else what the file has now; "" where
+    there is no image, or one that is a folder."""
+    container = config.container
+    if container.runtime == "none" or not container.image or Path(container.image).is_dir():
+        return ""
+    return container.sha256 or known_sha256(Path(container.image))
+
+
 def known_sha256(file: Path) -> str:
     """The hash of an image or of weights, remembered in the cache."""
     return remembered_sha256(file, cache_dir() / "image-hashes")

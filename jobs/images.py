@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sftlib.artifacts.atomic import replacing, write_json
-from sftlib.artifacts.hashing import sha256_file
+from sftlib.artifacts.hashing import sha256_file, sha256_text
 from sftlib.errors import InputError, UnhealthyNodeError
 
 
@@ -34,7 +33,7 @@ def hashes(scratch: str | None) -> Path:
 def remembered_sha256(file: Path, memory: Path) -> str:
     """The hash of a large file; remembered in the folder `memory` for as long as the file does not change."""
     memory.mkdir(parents=True, exist_ok=True)
-    known = memory / f"{hashlib.sha256(str(file).encode()).hexdigest()[:16]}.json"
+    known = memory / f"{sha256_text(str(file))[:16]}.json"
     stat = file.stat()
     state = {"path": str(file), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
     with contextlib.suppress(OSError, ValueError, KeyError):
