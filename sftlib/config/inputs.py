@@ -17,12 +17,10 @@ from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_value
 from sftlib.artifacts.records import Record, read_records
 from sftlib.config import selection
 from sftlib.config.data import DataSection, Source
-from sftlib.config.formats import check_record, detect_format, label_of, require
+from sftlib.config.formats import check_record, detect_format, require
 from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DataError
-
-__all__ = ["SPLITS", "Split", "detect_format", "format_of", "label_of", "named_splits", "read_split", "sample_ids", "split_digest", "stream_split", "training_splits"]  # fmt: skip
 
 SPLITS = ("train", "validation", "test")
 _ID_FIELDS = ("sample_id", "original_id", "id")

@@ -90,7 +90,7 @@ def collect(path: Path, overrides: list[str], profile: str | None) -> Layers:
     named = named or ("slurm" if shutil.which("sbatch") else "local")
     _lay_profile(layers, str(named), near=path.parent)
     for key, value in settings:
-        layers.lay({key: value} if "." not in key else _nested(key, value), lambda key: "--set")
+        layers.lay(_nested(key, value), lambda key: "--set")
     layers.values = _substitute(layers, layers.values, "")
     return layers
 

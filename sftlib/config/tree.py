@@ -39,6 +39,13 @@ class SFTConfig(Section):
 
         return load_experiment(Path(path), overrides or [], profile).config
 
+    @property
+    def prediction_method(self) -> str:
+        """`score` or `generate`, where `predict.method` leaves it open too."""
+        if self.predict.method != "auto":
+            return self.predict.method
+        return "score" if self.task.type == "classification" else "generate"
+
     from_yaml = from_file
     from_json = from_file
 

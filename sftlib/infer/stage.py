@@ -42,7 +42,7 @@ class Predictor:
         self.base = model_identity(config)
         self.prompt_sha256, self.tokenizer_sha256 = self.renderer.fingerprint(), tokenizer_digest(self.tokenizer)
         self._check_adapter(adapter)
-        self.dtype, self.method = dtype_name(dtype_of(self._dtype_name())), prediction_method(config)
+        self.dtype, self.method = dtype_name(dtype_of(self._dtype_name())), config.prediction_method
         engine = (slot or EngineSlot()).engine(config, self.dtype)
         engine.use(adapter)
         self.answerer: Answerer = getattr(engine, METHODS[self.method])(self.renderer, config)
@@ -90,12 +90,6 @@ class Predictor:
             "test": test_sha256,
             "settings": sha256_value([predict, task, self.method, self.dtype]),
         }
-
-
-def prediction_method(config: SFTConfig) -> str:
-    if config.predict.method != "auto":
-        return config.predict.method
-    return "score" if config.task.type == "classification" else "generate"
 
 
 def predict_shards(

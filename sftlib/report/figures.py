@@ -65,16 +65,10 @@ def _about(run: Run, coverage: Mapping[str, CellCoverage], scheme: Scheme) -> di
         "task": config.task.type,
         "labels": list(scheme.labels),
         "positive": scheme.positive,
-        "method": _method(run),
+        "method": config.prediction_method,
         "test": {"path": run.inputs["test"]["path"], "count": run.test_count, "sha256": run.inputs["test"]["sha256"]},
         **{name: getattr(config.report, name) for name in ("confidence", "bootstrap", "seed", "small_group")},
     }
-
-
-def _method(run: Run) -> str:
-    if run.config.predict.method != "auto":
-        return run.config.predict.method
-    return "score" if run.config.task.type == "classification" else "generate"
 
 
 def _coverage(

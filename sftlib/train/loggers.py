@@ -11,9 +11,6 @@ from sftlib.errors import InputError
 from sftlib.paths import CellPaths
 from sftlib.train.callbacks import SFTCallback
 
-# Logger -> the package that it needs.
-PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio", "mlflow": "mlflow"}
-
 
 class WandBCallback(SFTCallback):
     """Sends metrics to Weights & Biases, or keeps them in the cell's folder where there is no key or no network."""
@@ -76,10 +73,10 @@ def _named(name: str) -> str:
 def reported_to(config: SFTConfig) -> list[str]:
     """The loggers that transformers runs itself; raises InputError for one whose package is not there."""
     for name in config.train.loggers:
-        if importlib.util.find_spec(PACKAGES[name]) is None:
+        if importlib.util.find_spec(name) is None:  # each is called as its package
             raise InputError(
-                f"train.loggers: {name} needs the package {PACKAGES[name]}, which is not installed here: "
-                f"pip install {PACKAGES[name]}, or take {name} out (metrics.jsonl is always written)"
+                f"train.loggers: {name} needs the package {name}, which is not installed here: "
+                f"pip install {name}, or take {name} out (metrics.jsonl is always written)"
             )
     return [name for name in config.train.loggers if name != "wandb"]
 
