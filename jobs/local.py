@@ -21,6 +21,7 @@ from jobs.payload import Submission, host_python, supervisor
 from jobs.plan import Element
 from jobs.schedule import Schedule
 from jobs.stopping import StopRequest, blocked_signals, listening
+from sftlib.artifacts.host import cores
 from sftlib.artifacts.processes import Process, current_process
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
@@ -61,7 +62,7 @@ def drive(submission: Submission, schedule: Schedule, show: Show) -> tuple[dict[
 def slots(config: SFTConfig) -> list[str | None]:
     """One entry an element that may run at once: its device, or None for the CPU."""
     devices: list[str | None] = [*machine.devices()]
-    count = config.cluster.slots or len(devices) or max(1, machine.cores() // config.train.threads)
+    count = config.cluster.slots or len(devices) or max(1, cores() // config.train.threads)
     return [devices[index % len(devices)] if devices else None for index in range(count)]
 
 

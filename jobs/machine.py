@@ -1,28 +1,13 @@
-"""What this machine has: cores, memory, devices, free disk; asked without importing anything large."""
+"""What this machine has: memory, devices, free disk; asked without importing anything large. Cores: sftlib.artifacts.host."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
-DEVICE_VARIABLE = "CUDA_VISIBLE_DEVICES"  # ROCm's PyTorch reads it too
-
-
-def cores() -> int:
-    """Cores that this process may use: affinity and the container's quota, not what the host has."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, _quota() or allowed))
-
-
-def _quota() -> int | None:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else max(1, int(quota) // int(period))
+from sftlib.artifacts.host import chosen_devices
 
 
 def memory_gb() -> float | None:
@@ -44,9 +29,9 @@ def disk_free_gb(folder: Path) -> float:
 
 def devices() -> list[str]:
     """Indices of the devices that processes here may use; a user's own choice of visible devices is kept."""
-    chosen = os.environ.get(DEVICE_VARIABLE)
+    chosen = chosen_devices()
     if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+        return chosen
     return [str(index) for index, _ in enumerate(device_names())]
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import container, machine
+from jobs import container
 from jobs.attempts import Attempt
 from jobs.container import Bind, Container
 from jobs.nodecheck import NodeNeeds
 from jobs.plan import MERGE, Element
 from jobs.supervisor import EARLY_S, Supervisor
+from sftlib.artifacts.host import DEVICE_VARIABLE
 from sftlib.config.launch import STAGE_COMMAND
 from sftlib.config.references import BUNDLED, get_key
 from sftlib.config.rundir import Run
@@ -156,7 +157,7 @@ def element_environment(
     config = submission.config
     names = ",".join(dict.fromkeys(name for name in taken if name is not None))
     # submitit sets this one to "" where it was asked for no device; None gives the driver's own absence back.
-    devices = {machine.DEVICE_VARIABLE: names or os.environ.get(machine.DEVICE_VARIABLE)}
+    devices = {DEVICE_VARIABLE: names or os.environ.get(DEVICE_VARIABLE)}
     inherits = is_local and config.container.runtime == "none"
     return {
         **dict.fromkeys(() if inherits else _STRANGERS),

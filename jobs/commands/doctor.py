@@ -18,6 +18,7 @@ from jobs import machine
 from jobs.commands.options import RUNS_DIR, add_json
 from jobs.staging import unstaged_models
 from jobs.tables import table
+from sftlib.artifacts.host import DEVICE_VARIABLE, cores
 from sftlib.config.launch import torchrun_argv
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import DONE
@@ -88,7 +89,7 @@ def _version(name: str) -> str | None:
 
 
 def _hardware(args: argparse.Namespace) -> Iterator[Fact]:
-    yield Fact("cores", str(machine.cores()))
+    yield Fact("cores", str(cores()))
     memory = machine.memory_gb()
     if memory is not None:
         yield Fact(
@@ -135,7 +136,7 @@ def _links(args: argparse.Namespace) -> Iterator[Fact]:
     if args.quick or _version("torch") is None:
         return
     count = len(machine.devices())
-    env = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if count < 2 else {})}
+    env = {**os.environ, **({DEVICE_VARIABLE: ""} if count < 2 else {})}
     argv = torchrun_argv([], processes=max(2, count), command=[sys.executable, "-m", "sftlib.train.links"])
     try:
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=_LINKS_S, check=False)

@@ -1,11 +1,36 @@
-"""What the kernel says of this machine's processor."""
+"""What this machine lets a process have: the kernel's word on processor and cores, and the devices that were chosen for it."""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from functools import cache
 from pathlib import Path
+
+DEVICE_VARIABLE = "CUDA_VISIBLE_DEVICES"  # ROCm's PyTorch reads it too
+
+
+def chosen_devices() -> list[str] | None:
+    """The devices that a scheduler or a person chose for this process; None where nobody did."""
+    chosen = os.environ.get(DEVICE_VARIABLE)
+    if chosen is None:
+        return None
+    return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+
+
+def cores() -> int:
+    """Cores that this process may use: affinity and the container's quota, not what the host has."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, _quota() or allowed))
+
+
+def _quota() -> int | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else max(1, int(quota) // int(period))
 
 
 def cpu_model() -> str | None:

@@ -6,11 +6,13 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _STATE, _START = 0, 19  # fields of /proc/PID/stat after the command's closing bracket
 
 
@@ -57,6 +59,15 @@ class Process:
 
 def current_process() -> Process:
     return Process.of(os.getpid())
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when the one that started it ends, however it ends."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stat(pid: int) -> list[str] | None:

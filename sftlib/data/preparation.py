@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sftlib.artifacts.host import cores
 from sftlib.artifacts.tokencache import ArrayFile
 from sftlib.config.inputs import Split
 from sftlib.data.overlong import Overlong, cut_prompt
@@ -162,7 +163,7 @@ class _Arrays:
 def _blocks(renderer: Renderer, parts: Iterator[Split]) -> Iterator[Block]:
     """The blocks in the order of the parts; short data and single cores stay in this process."""
     first = list(islice(parts, _INLINE_PARTS + 1))
-    workers = renderer.config.data.workers or _cores()
+    workers = renderer.config.data.workers or cores()
     if len(first) <= _INLINE_PARTS or workers == 1:
         yield from (render_block(renderer, part) for part in chain(first, parts))
         return
@@ -219,7 +220,3 @@ def _context() -> Any:
     is_alone = threading.active_count() == 1 and not has_device
     can_fork = "fork" in multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("fork" if can_fork and is_alone else "spawn")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

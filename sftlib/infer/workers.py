@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sftlib.artifacts.host import DEVICE_VARIABLE, chosen_devices
+from sftlib.artifacts.processes import die_with_parent
 from sftlib.artifacts.progress import Progress, ProgressFile, say
+from sftlib.artifacts.ranks import world_size
 
 WORKER_VARIABLE = "SFTLIB_WORKER"  # this process is worker K; its parent's pid and the pipe for what it has done
-_DEVICES = "CUDA_VISIBLE_DEVICES"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def is_worker() -> bool:
     """Whether somebody else has started several of us: our own parent, torchrun, or accelerate."""
-    return WORKER_VARIABLE in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return WORKER_VARIABLE in os.environ or world_size() > 1
 
 
 def worker_count(wanted: int | None, shards: int) -> int:
@@ -33,9 +34,9 @@ def worker_count(wanted: int | None, shards: int) -> int:
 
 def visible_devices() -> list[str]:
     """The devices of this job, looked at without torch: the parent of workers needs no other part of it."""
-    chosen = os.environ.get(_DEVICES)
+    chosen = chosen_devices()
     if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+        return chosen
     return [
         match[1] for path in sorted(Path("/dev").glob("nvidia*")) if (match := re.fullmatch(r"nvidia(\d+)", path.name))
     ]
@@ -61,7 +62,7 @@ def _start(argv: Sequence[str], number: int, pipe: int) -> subprocess.Popen[byte
     environment = {**os.environ, WORKER_VARIABLE: f"{number} {os.getpid()} {pipe}"}
     devices = visible_devices()
     if devices:
-        environment[_DEVICES] = devices[number % len(devices)]
+        environment[DEVICE_VARIABLE] = devices[number % len(devices)]
     return subprocess.Popen([sys.executable, "-m", "sftlib", *argv], env=environment, pass_fds=[pipe])
 
 
@@ -89,9 +90,6 @@ class WorkerProgress(ProgressFile):
 
 def _end_with(parent: int) -> None:
     """End at once when the parent does: nobody would hear of what is done, or stop it."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != parent:
         sys.exit(1)

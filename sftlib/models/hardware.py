@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 
 from sftlib.artifacts.host import has_cpu_bfloat16
+from sftlib.artifacts.ranks import local_rank
 from sftlib.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -14,10 +15,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def device() -> torch.device:
     """The device of this rank."""
-    import os
-
     if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("cuda", local_rank())
     return torch.device("cpu")
 
 

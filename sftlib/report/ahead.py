@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from sftlib.artifacts.host import cores
 
 T = TypeVar("T")
 MOST_WORKERS = 4  # each holds a shard in memory; hashing and decoding leave Python's lock to the others
@@ -17,8 +18,7 @@ def open_pool() -> ThreadPoolExecutor:
 
 
 def num_workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, cores))
+    return min(MOST_WORKERS, cores())
 
 
 def ahead(pool: ThreadPoolExecutor, calls: Iterable[Callable[[], T]]) -> Iterator[T]:

@@ -60,13 +60,12 @@ class Tally:
         self.columns = {column: CountTable(5) for column in words.all_columns}
         self.everyone = CountTable(5)  # the group code is always 0
         self.reasons = CountTable(2)
-        self.rows = self.unlabelled = self.unparsed = self.prompt_tokens = self.new_tokens = 0
+        self.unlabelled = self.unparsed = self.prompt_tokens = self.new_tokens = 0
 
     def add(self, codes: Codes) -> None:
         """Add a batch. Records whose gold label we do not know are counted, and are in no rate."""
         num_labels = len(self.words.labels)
         known = codes.gold < num_labels
-        self.rows += len(codes)
         self.prompt_tokens += codes.tokens[0]
         self.new_tokens += codes.tokens[1]
         unparsed = codes.outcome == num_labels

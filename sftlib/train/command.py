@@ -7,13 +7,14 @@ import json
 import subprocess
 from pathlib import Path
 
+from sftlib.artifacts.processes import die_with_parent
 from sftlib.artifacts.ranks import is_launched, is_main
 from sftlib.config.inputs import training_splits
 from sftlib.config.launch import torchrun_argv
 from sftlib.config.load import load_experiment
 from sftlib.config.rundir import Run, open_run, open_target, read_json
 from sftlib.errors import InputError
-from sftlib.train.stopping import StopRequest, die_with_parent
+from sftlib.train.stopping import StopRequest
 
 HELP = "train the adapter of a cell"
 EXAMPLE = """examples:
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     request.listen()
     if not is_launched():
         return _run(arguments, open_target(arguments.target, arguments.set, arguments.runs_dir), request)
-    die_with_parent()
+    die_with_parent()  # no rank is left behind on a device
     from sftlib.train.group import close_group, main_first, open_group
 
     open_group(_timeout_min(arguments))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sftlib.errors import STOP_VARIABLE
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -39,12 +36,3 @@ class StopRequest:
         self._signalled = True  # a handler may be entered in the middle of anything: do next to nothing
         if self._also:
             self._also(number)
-
-
-def die_with_parent() -> None:
-    """The kernel kills this process when its launcher ends, however it ends: no rank is left behind on a device."""
-    if sys.platform == "linux":
-        with contextlib.suppress(ImportError, OSError):
-            import ctypes
-
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -8,12 +8,12 @@ from html import escape
 from typing import Any
 
 from sftlib.artifacts.progress import clock
+from sftlib.report.text_tables import NARROW
 
 Step = str | int
 Form = Callable[[Any], str]
 UNDEFINED = "–"
 MOST_DETAILED, MOST_PICTURED = 10, 8
-NARROW = 0.02  # below this width two digits would show an interval as a point
 
 
 def key_of(path: tuple[Step, ...]) -> str:
