@@ -19,6 +19,7 @@ from sftlib.errors import CorruptError
 from sftlib.paths import CellPaths
 
 SCHEMA_VERSION = 1
+GROUP_PREFIX = "group."  # of the columns that hold groups
 ROW_GROUP_ROWS = 100_000
 VALID, MISSING, CORRUPT, FOREIGN = "valid", "missing", "corrupt", "foreign"
 

@@ -16,7 +16,7 @@ from sftlib.infer.prefixes import Prefix
 from sftlib.infer.trees import LabelTree
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
-_MASKABLE = ("sdpa", "eager")  # implementations that take a mask as it is
+MASKABLE = ("sdpa", "eager")  # implementations that take a mask as it is
 
 
 class UnsupportedError(SftError):
@@ -175,7 +175,7 @@ class _Masks:
         self._by_kind = getattr(text, "layer_types", None) is not None and _SLIDING in self._kinds
         if not self._kinds <= {_FULL, _SLIDING} or (_SLIDING in self._kinds and not self._window):
             raise UnsupportedError(f"layers of kind {', '.join(sorted(self._kinds - {_FULL}))}")
-        if model.config._attn_implementation not in _MASKABLE:
+        if model.config._attn_implementation not in MASKABLE:
             raise UnsupportedError(f"attention implementation {model.config._attn_implementation}")
 
     def build(self, allowed: torch.Tensor, positions: torch.Tensor, start: int) -> Any:

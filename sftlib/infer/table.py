@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from sftlib.artifacts.shards import SCHEMA_VERSION
+from sftlib.artifacts.shards import GROUP_PREFIX, SCHEMA_VERSION
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt
 from sftlib.data.samples import Sample
 from sftlib.infer.answers import Answer
-
-GROUP_PREFIX = "group."
 
 
 def shard_table(

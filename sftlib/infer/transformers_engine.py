@@ -9,13 +9,12 @@ import torch
 
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Renderer
+from sftlib.infer.forwards import MASKABLE
 from sftlib.infer.generating import Generator
 from sftlib.infer.scoring import LabelScorer
 from sftlib.models.hardware import dtype_of
 from sftlib.models.loading import load_adapter, load_trained
 from sftlib.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-
-_TAKES_MASKS = ("sdpa", "eager")
 
 
 class TransformersEngine:
@@ -49,14 +48,14 @@ class TransformersEngine:
 
     def _load(self, folder: Path | None) -> Any:
         model = load_trained(self._config, folder, self._dtype).eval()
-        if model.config._attn_implementation not in _TAKES_MASKS:
+        if model.config._attn_implementation not in MASKABLE:
             _prefer_masks(model)
         return model
 
 
 def _prefer_masks(model: Any) -> None:
     """Shared prefixes need an attention that takes masks; where a model has none, whole prompts are run."""
-    for name in _TAKES_MASKS:
+    for name in MASKABLE:
         try:
             model.set_attn_implementation(name)
         except (ValueError, ImportError, AttributeError):

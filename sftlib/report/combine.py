@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from sftlib.artifacts.shards import GROUP_PREFIX
 from sftlib.config.rundir import Run
 from sftlib.report.ahead import ahead, open_pool
 from sftlib.report.answer_store import AnswerStore
@@ -26,7 +27,7 @@ from sftlib.report.reading import COUNTED, encode
 from sftlib.report.scheme import Scheme
 from sftlib.report.scored import ScoreTally
 from sftlib.report.tally import Tally
-from sftlib.report.vocabulary import GROUP_PREFIX, Codes, Vocabularies, Vocabulary
+from sftlib.report.vocabulary import Codes, Vocabularies, Vocabulary
 
 GroupRows = dict[str, Counter[str]]  # column -> group -> records
 

@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sftlib.artifacts.atomic import replacing
-from sftlib.artifacts.shards import ROW_GROUP_ROWS
+from sftlib.artifacts.shards import GROUP_PREFIX, ROW_GROUP_ROWS
 from sftlib.errors import CorruptError
 from sftlib.report.arrow import repeated
 from sftlib.report.footers import I64, LIST, MAGIC, STRUCT, Struct, footer_bytes, footer_span, read_footer
 from sftlib.report.linked import MOST_BYTES, linked_writer
-from sftlib.report.vocabulary import GROUP_PREFIX
 
 # Fields of the Parquet footer (parquet.thrift), by the struct that they stand in.
 SCHEMA, NUM_ROWS, ROW_GROUPS, KEY_VALUES, COLUMN_ORDERS = 2, 3, 4, 5, 7

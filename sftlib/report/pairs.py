@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sftlib.artifacts.shards import GROUP_PREFIX
 from sftlib.config.cells import baseline_digest
 from sftlib.config.rundir import Run
 from sftlib.errors import CorruptError
@@ -21,7 +22,7 @@ from sftlib.report.arrow import array_of
 from sftlib.report.contents import ShardFaultError, load_shard
 from sftlib.report.coverage import CellCoverage
 from sftlib.report.scheme import Scheme
-from sftlib.report.vocabulary import GROUP_PREFIX, Membership, Vocabulary
+from sftlib.report.vocabulary import Membership, Vocabulary
 
 ALL_PAIRS = 8  # with more cells only the best is compared with each other one
 EXAMPLES = 5

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sftlib.artifacts.shards import GROUP_PREFIX
 from sftlib.metrics.formulas import Array
 from sftlib.report.arrow import numpy_of
-from sftlib.report.vocabulary import CROSS, GROUP_PREFIX, NONE, Codes, Membership, Vocabularies, Vocabulary
+from sftlib.report.vocabulary import CROSS, NONE, Codes, Membership, Vocabularies, Vocabulary
 
 BATCH_ROWS = 262_144
 _CODED = ("gold", "prediction", "reason", "source", "original_label")

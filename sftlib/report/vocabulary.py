@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from sftlib.metrics.formulas import Array
 
-GROUP_PREFIX = "group."
 CROSS = " × "  # between the two columns of an intersection, and between their values
 NONE = "(none)"  # stands for a record without a group, a source or an original label
 

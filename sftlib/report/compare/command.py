@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftlib.errors import IncompleteError
-from sftlib.report.foreign.command import add_columns, add_judgement, report_settings
+from sftlib.report.foreign.command import add_columns, add_judgement, column_request, report_settings
 
 if TYPE_CHECKING:
     from sftlib.report.compare.sides import Side, Target
@@ -77,7 +77,7 @@ def _read(
             sides.append(read_cell(target.run, cell, name))
             continue
         assert target.table is not None
-        request = request_for(target.table, _request(arguments, settings, scheme, place))
+        request = request_for(target.table, _request(arguments, scheme, place))
         side, own = read_table(target.table, request, name)
         scheme = scheme or own
         sides.append(side)
@@ -85,15 +85,10 @@ def _read(
     return (sides[0], sides[1]), scheme
 
 
-def _request(arguments: argparse.Namespace, settings: Any, scheme: Scheme | None, place: int) -> Request:
-    from sftlib.report.foreign.request import Request, read_aliases
-
-    request = Request(
-        arguments.label, arguments.prediction, arguments.id, tuple(dict.fromkeys(arguments.group)), arguments.score,
-        arguments.raw, arguments.reason, arguments.source, arguments.original_label, arguments.positive,
-        tuple(arguments.labels), read_aliases(arguments.alias) if arguments.alias else {}, arguments.separator,
-        arguments.json_key, report=settings, is_open_ended=arguments.open_ended or (scheme is not None and not scheme.has_labels),
-    )  # fmt: skip
+def _request(arguments: argparse.Namespace, scheme: Scheme | None, place: int) -> Request:
+    request = column_request(arguments)
+    if scheme and not scheme.has_labels:
+        request = replace(request, is_open_ended=True)
     if place and arguments.prediction_b:
         request = replace(request, prediction=arguments.prediction_b)
     if scheme:  # both sides are read with the labels of the first

@@ -140,8 +140,8 @@ def read_table(path: Path, request: Request, name: str) -> tuple[Side, Scheme]:
 
 def request_for(path: Path, request: Request) -> Request:
     """The request with the columns of our own tables, where those that were named are not there."""
+    from sftlib.artifacts.shards import GROUP_PREFIX
     from sftlib.report.foreign.sources import open_sources
-    from sftlib.report.vocabulary import GROUP_PREFIX
 
     columns = open_sources([path])[0].columns
     if request.label not in columns and {"gold", "prediction", "sample_id"} <= set(columns):

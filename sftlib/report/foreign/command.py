@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sftlib.errors import InputError
 
 if TYPE_CHECKING:
     from sftlib.config.predict import ReportSection
+    from sftlib.report.foreign.request import Request
 
 HELP = "metrics, bias and report for any predictions in CSV, Parquet or JSON lines"
 EXAMPLE = """examples:
@@ -103,17 +105,26 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def request_of(arguments: argparse.Namespace) -> tuple[list[Path], Any]:
+def request_of(arguments: argparse.Namespace) -> tuple[list[Path], Request]:
     """The files and the request that the arguments name."""
+    files, groups = _sorted_out(arguments.files, arguments.group)
+    return files, replace(
+        column_request(arguments), groups=tuple(groups), threshold=arguments.threshold, validation=arguments.validation,
+        objective=arguments.objective,
+    )  # fmt: skip
+
+
+def column_request(arguments: argparse.Namespace) -> Request:
+    """What `add_columns` and `add_judgement` asked for."""
     from sftlib.report.foreign.request import Request, read_aliases
 
-    files, groups = _sorted_out(arguments.files, arguments.group)
-    aliases = read_aliases(arguments.alias) if arguments.alias else {}
-    return files, Request(
-        arguments.label, arguments.prediction, arguments.id, tuple(groups), arguments.score, arguments.raw,
-        arguments.reason, arguments.source, arguments.original_label, arguments.positive, tuple(arguments.labels),
-        aliases, arguments.separator, arguments.json_key, arguments.threshold, arguments.validation, arguments.objective,
-        report_settings(arguments), arguments.open_ended,
+    return Request(
+        label=arguments.label, prediction=arguments.prediction, id=arguments.id,
+        groups=tuple(dict.fromkeys(arguments.group)), score=arguments.score, raw=arguments.raw, reason=arguments.reason,
+        source=arguments.source, original_label=arguments.original_label, positive=arguments.positive,
+        labels=tuple(arguments.labels), aliases=read_aliases(arguments.alias) if arguments.alias else {},
+        separator=arguments.separator, json_key=arguments.json_key, report=report_settings(arguments),
+        is_open_ended=arguments.open_ended,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from sftlib.artifacts.shards import GROUP_PREFIX
 from sftlib.data.parsing import parse_label
 from sftlib.errors import DataError
 from sftlib.metrics.formulas import Array
@@ -20,7 +21,6 @@ from sftlib.report.foreign.request import Request
 from sftlib.report.foreign.sources import Load, Source
 from sftlib.report.foreign.survey import Survey, Table
 from sftlib.report.merged import encoded
-from sftlib.report.vocabulary import GROUP_PREFIX
 
 
 @dataclass(frozen=True)
