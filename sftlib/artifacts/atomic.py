@@ -28,7 +28,7 @@ def replacing(target: Path, *, is_last: bool = True) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600, which a colleague in the project group cannot read
+        share(temporary)
         sync(temporary)
         temporary.replace(target)
         if is_last:
@@ -44,7 +44,7 @@ def replacing_dir(target: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(TEMPORARY_SUFFIX, f"{TEMPORARY_PREFIX}{target.name}.", target.parent))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        share(temporary)
         _sync_all(temporary)
         _swap(temporary, target)
         sync(target.parent)
@@ -102,7 +102,9 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
+def share(path: Path) -> None:
+    """Give a temporary file or folder the rights of any other: it is made for its owner alone, and a colleague in the
+    project group could not read it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sftlib.artifacts.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, sync, write_json
+from sftlib.artifacts.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, share, sync, write_json
 from sftlib.artifacts.hashing import sha256_file, sha256_value
 from sftlib.errors import CorruptError
 from sftlib.paths import TokenPaths, token_cache
@@ -128,9 +128,7 @@ def building(key: str) -> Iterator[TokenPaths]:
 
 
 def _publish(temporary: Path, target: Path) -> None:
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o777 & ~umask)  # mkdtemp makes 0700, which a colleague in the project group cannot read
+    share(temporary)
     for path in (*temporary.iterdir(), temporary):
         sync(path)
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sftlib.artifacts.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, sync
+from sftlib.artifacts.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, share, sync
 from sftlib.artifacts.claims import take_claim
 from sftlib.artifacts.hashing import sha256_value
 from sftlib.artifacts.progress import say
@@ -174,7 +174,7 @@ def _publish(path: Path, value: dict[str, Any]) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump(value, stream, indent=2)
-        temporary.chmod(0o644)
+        share(temporary)
         sync(temporary)
         try:
             path.hardlink_to(temporary)
