@@ -7,6 +7,7 @@ from typing import Literal
 from sftlib.config.base import Section, knob, knobs
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Products = Literal["auto", "blas", "onednn"]
 
 
 class Quantization(Section):
@@ -30,7 +31,7 @@ class ModelSection(Section):
         "auto", "attention implementation; auto takes the best that is there and says which"
     )
     device_map: Literal["auto", "none"] = knob("auto", "auto: one device a rank; none: leave it to the engine")
-    cpu_products: Literal["auto", "blas", "onednn"] = knob(
+    cpu_products: Products = knob(
         "auto",
         "float32 products on a CPU; auto: oneDNN where PyTorch's BLAS (MKL) leaves half of an AMD processor unused",
     )

@@ -8,14 +8,14 @@ from a measurement, so that a training that goes on, or is repeated, goes on wit
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.nn.functional import linear
 
 from sftlib.artifacts.host import cpu_vendor
+from sftlib.config.model import Products
 
-Products = Literal["auto", "blas", "onednn"]
 _ROWS = 8  # below, the weights' way from memory is what takes time, and BLAS is as fast
 _onednn = torch.ops.mkldnn._linear_pointwise
 
