@@ -40,7 +40,8 @@ def estimate_lengths(config: SFTConfig, records: Iterable[Any], data_format: str
     limit = config.train.max_length
     totals = [min(limit, asked + answer) for asked, answer in counted]
     answers = sum(answer for _, answer in counted) / len(counted)
-    return Lengths(sum(totals) / len(totals), max(totals), answers, _shared(config, data_format))
+    shared = min(_shared(config, data_format), *totals)  # a limit may cut the beginning itself
+    return Lengths(sum(totals) / len(totals), max(totals), answers, shared)
 
 
 def _shared(config: SFTConfig, data_format: str) -> int:

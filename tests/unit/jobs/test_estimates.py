@@ -43,9 +43,11 @@ def test_a_sweep_is_estimated_as_its_cells_alone_are(experiment_file, tmp_path, 
     read = estimate.estimate_lengths
     monkeypatch.setattr(estimate, "estimate_lengths", lambda *given: looks.append(1) or read(*given))
     together = estimates(proposal, tmp_path / "runs")
+    assert all(one.seconds and one.seconds > 0 for one in together)  # also where the limit cuts what prompts share
     assert len(looks) == 4  # two limits, two prompts; not once for each of 32 cells
     assert [one.to_json() for one in together] == [one.to_json() for one in alone(proposal, tmp_path / "runs")]
-    assert len({json.dumps(one.to_json()) for one in together}) == 12  # rows of 8 tokens are full with either prompt
+    # Rows of 8 tokens are full with either prompt. Not of what is shown: models this small round to the same.
+    assert len({(one.memory, one.tokens) for one in together}) == 12
 
 
 def test_what_earlier_trainings_counted_is_looked_up_once_for_cells_alike(
