@@ -18,6 +18,19 @@ LLAMA = {
 }  # fmt: skip
 
 
+PROMPTS = ["", "a long system prompt " * 9]
+
+
+def proposed(experiment_file, folder: Path, grid: dict[str, list]) -> Proposal:
+    """The grid over a small model and a larger one."""
+    for name, layers in (("small", 2), ("large", 8)):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps({**LLAMA, "num_hidden_layers": layers}))
+    grid = {"model.name_or_path": [str(folder / "small"), str(folder / "large")], **grid}
+    path = experiment_file(sweep={"grid": grid}, model={"name_or_path": str(folder / "small")})
+    return propose(load_experiment(path, ["cluster.device=a100-80"], "local"), folder / "runs")
+
+
 def alone(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
     """Each cell of the sweep as if it were the only one."""
     found = []
@@ -29,16 +42,11 @@ def alone(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
 
 
 def test_a_sweep_is_estimated_as_its_cells_alone_are(experiment_file, tmp_path, monkeypatch) -> None:
-    for name, layers in (("small", 2), ("large", 8)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps({**LLAMA, "num_hidden_layers": layers}))
     grid = {
-        "model.name_or_path": [str(tmp_path / "small"), str(tmp_path / "large")], "train.max_length": [8, 512],
-        "prompt.system": ["", "a long system prompt " * 9], "model.quantization.kind": ["none", "nf4"],
+        "train.max_length": [8, 512], "prompt.system": PROMPTS, "model.quantization.kind": ["none", "nf4"],
         "train.learning_rate": [1e-4, 2e-4],
     }  # fmt: skip
-    path = experiment_file(sweep={"grid": grid}, model={"name_or_path": str(tmp_path / "small")})
-    proposal = propose(load_experiment(path, ["cluster.device=a100-80"], "local"), tmp_path / "runs")
+    proposal = proposed(experiment_file, tmp_path, grid)
     looks = []
     read = estimate.estimate_lengths
     monkeypatch.setattr(estimate, "estimate_lengths", lambda *given: looks.append(1) or read(*given))
@@ -53,16 +61,11 @@ def test_a_sweep_is_estimated_as_its_cells_alone_are(experiment_file, tmp_path, 
 def test_what_earlier_trainings_counted_is_looked_up_once_for_cells_alike(
     experiment_file, tmp_path, monkeypatch
 ) -> None:
-    for name in ("known", "other"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps(LLAMA))
     grid = {
-        "model.name_or_path": [str(tmp_path / "known"), str(tmp_path / "other")], "train.max_length": [256, 512],
-        "prompt.system": ["", "a long system prompt " * 9], "train.overlong": ["error", "drop"],
+        "train.max_length": [256, 512], "prompt.system": PROMPTS, "train.overlong": ["error", "drop"],
         "train.learning_rate": [1e-4, 2e-4],
     }  # fmt: skip
-    path = experiment_file(sweep={"grid": grid}, model={"name_or_path": str(tmp_path / "known")})
-    proposal = propose(load_experiment(path, ["cluster.device=a100-80"], "local"), tmp_path / "runs")
+    proposal = proposed(experiment_file, tmp_path, grid)
     for tokens, cell in zip((4000, 9000), proposal.experiment.trained_cells[:8:4], strict=True):  # one of each prompt
         earlier = RunPaths(tmp_path / "runs" / f"earlier-{tokens}").cell("main")
         earlier.root.mkdir(parents=True)
