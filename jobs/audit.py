@@ -22,7 +22,11 @@ def audit_run(root: Path, accept: Sequence[str], output: TextIO) -> None:
     if record is None or record["left_out"] or not set(record["accept"]) <= set(accept):
         record = _audit(root, accept)
     _refuse(root, record, accept)
-    line = f"{len(record['findings'])} to look at: sft audit {root}" if record["findings"] else "nothing found"
+    line = (
+        f"{len(record['findings'])} to look at: sft audit {RunPaths(root).typed}"
+        if record["findings"]
+        else "nothing found"
+    )
     for what, why in record["left_out"].items():
         line += f"; not checked: {what} ({why})"
     print(f"audit          {line}", file=output, flush=True)
@@ -78,7 +82,7 @@ def _message(root: Path, refused: list[dict[str, Any]]) -> str:
         lines.append(f"  and {len(refused) - _MOST_ERRORS} more")
     count = "an error" if len(refused) == 1 else f"{len(refused)} errors"
     kinds = dict.fromkeys(found["kind"] for found in refused)
-    lines.append(f"all findings: sft audit {root}")
+    lines.append(f"all findings: sft audit {RunPaths(root).typed}")
     if kinds.keys() <= set(get_args(AuditError)):
         lines.append(f"to train all the same: data.accept: [{', '.join(kinds)}]")
     return "\n".join([f"the data audit found {count}; nothing was started:", *lines])

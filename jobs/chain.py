@@ -114,12 +114,14 @@ def _run_on_slurm(chain: Chain) -> Outcome:
         rows = LiveRows(paths, board.schedule, board.submission.attempt)
         request = fill_queue(board, show, chain.screen.say)
     if not chain.is_waiting and not request.is_made:
-        chain.screen.say(f"watch it with  sft status {paths.root} --watch")
+        chain.screen.say(f"watch it with  sft status {paths.typed} --watch")
         return Outcome(DONE, paths.root, None, board.schedule.states)
     request = request if request.is_made else watch(board, show)
     chain.screen.settle(rows.now(board.notes))
     if request.is_made and not board.pending:
-        chain.screen.say(f"\nthe jobs go on: `sft status {paths.root}` shows them, `sft cancel {paths.root}` ends them")
+        chain.screen.say(
+            f"\nthe jobs go on: `sft status {paths.typed}` shows them, `sft cancel {paths.typed}` ends them"
+        )
         return Outcome(128 + (request.signal or signal.SIGTERM), paths.root, None, board.schedule.states)
     for name, ending in board.endings.items():
         _say_failure(chain, name, ending)
@@ -129,7 +131,7 @@ def _run_on_slurm(chain: Chain) -> Outcome:
 def _all_is_queued(chain: Chain, live: Mapping[str, str]) -> Outcome:
     root = chain.run.paths.root
     chain.screen.say(f"nothing to submit: what is missing is queued or running ({plural(len(live), 'element')})")
-    chain.screen.say(f"watch it with  sft status {root} --watch")
+    chain.screen.say(f"watch it with  sft status {chain.run.paths.typed} --watch")
     return Outcome(DONE, root, None, {})
 
 
@@ -187,7 +189,7 @@ def _conclude(chain: Chain, states: Mapping[str, State], request: StopRequest) -
         chain.screen.say(line)
     if code != DONE:
         chain.screen.say(
-            f"\n{'stopped' if request.is_made else 'not complete'}: `sft rerun {chain.run.paths.root}` goes on from here"
+            f"\n{'stopped' if request.is_made else 'not complete'}: `sft rerun {chain.run.paths.typed}` goes on from here"
         )
     html = chain.run.paths.report.html
     return Outcome(code, chain.run.paths.root, html if is_reported and html.exists() else None, states)

@@ -46,12 +46,12 @@ def _claim(paths: RunPaths, me: Process, say: Callable[[str], None]) -> None:
         if other is not None and not other.is_here:
             raise SftError(
                 f"{paths.root} is driven by process {other.pid} on {other.host}, which cannot be asked from {me.host}: "
-                f"watch it with `sft status {paths.root}`; if that process is gone, remove {paths.driver}"
+                f"watch it with `sft status {paths.typed}`; if that process is gone, remove {paths.driver}"
             )
         if other is not None and other.is_alive:
             raise SftError(
                 f"{paths.root} is already driven by process {other.pid} on this machine: "
-                f"watch it with `sft status {paths.root}`, or stop it with `kill {other.pid}`"
+                f"watch it with `sft status {paths.typed}`, or stop it with `kill {other.pid}`"
             )
         if other is not None:
             say(f"taking over from process {other.pid}, which is gone")

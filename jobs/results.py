@@ -23,7 +23,9 @@ def result_lines(run: Run) -> list[str]:
         return []
     metrics = read_json(run.paths.report.metrics_json)
     lines = result_table(metrics["cells"], cell_seconds(run), shutil.get_terminal_size((100, 24)).columns)
-    note = [] if metrics.get("complete") else ["", "INCOMPLETE: " + f"sft status {run.paths.root} says what is missing"]
+    note = (
+        [] if metrics.get("complete") else ["", "INCOMPLETE: " + f"sft status {run.paths.typed} says what is missing"]
+    )
     return [*lines, *note, "", f"report  {run.paths.report.html}"]
 
 

@@ -5,6 +5,7 @@ The bundled model is staged here where it is missing: `sft stage` as a process o
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,5 +91,5 @@ def stage_bundled(configs: Iterable[SFTConfig], arguments: Sequence[str], output
     code = subprocess.run([sys.executable, "-m", "sftlib", "stage", *arguments], stdout=output, check=False).returncode
     if code:
         raise SftError(
-            f"staging {', '.join(names)} failed (exit {code}): its message stands above; try `sft stage {arguments[0]}`"
+            f"staging {', '.join(names)} failed (exit {code}): its message stands above; try `sft stage {shlex.quote(arguments[0])}`"
         )

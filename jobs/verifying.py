@@ -39,7 +39,7 @@ def verify(chain: Chain, as_json: bool) -> int:
     original, say = chain.run, chain.screen.say
     if not find_missing(original, deep=True).is_nothing:
         raise IncompleteError(
-            f"{original.paths.root} is not finished, or damaged: `sft rerun {original.paths.root}` first"
+            f"{original.paths.root} is not finished, or damaged: `sft rerun {original.paths.typed}` first"
         )
     before = list(differences_before(original, chain.config))
     for difference in before:

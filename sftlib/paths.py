@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +197,11 @@ class RunPaths:
     """One run directory: runs/NAME-HASH."""
 
     root: Path
+
+    @property
+    def typed(self) -> str:
+        """The folder as one types it behind a command: a blank in a path is common on a home disk."""
+        return shlex.quote(str(self.root))
 
     @property
     def record(self) -> Path:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"cancelled {plural(len(cancelled), 'element')} in the queue" if cancelled else "nothing of it is in the queue"
     )
-    print(f"`sft rerun {directory.paths.root}` goes on from here")
+    print(f"`sft rerun {directory.paths.typed}` goes on from here")
     return DONE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if is_local and args.wait is False:
         raise InputError(
             "--no-wait: the local profile drives its elements from this process; leave it out, "
-            f"or put the command in the background: nohup sft run {args.experiment} --cluster local > run.log &"
+            f"or put the command in the background: nohup sft run {shlex.quote(str(args.experiment))} --cluster local > run.log &"
         )
     directory = prepare_run(experiment, proposal.splits, args.runs_dir, _receipt(experiment, args))
     chain = Chain(

@@ -95,8 +95,8 @@ def _driver(directory: Run, rows: list[Row]) -> str:
     if all(row.state == "done" for row in rows):
         return "none: all is done"
     if _in_queue(directory):
-        return f"Slurm (sft cancel {directory.paths.root} ends its jobs)"
-    return f"none: `sft rerun {directory.paths.root}` runs what is missing"
+        return f"Slurm (sft cancel {directory.paths.typed} ends its jobs)"
+    return f"none: `sft rerun {directory.paths.typed}` runs what is missing"
 
 
 def _is_driven(directory: Run) -> bool:

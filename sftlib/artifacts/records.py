@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sftlib.artifacts.columns import arrow_rows, parquet_rows
+from sftlib.artifacts.separators import separator_of
 from sftlib.errors import DataError
 
 SUFFIXES = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
@@ -148,9 +149,10 @@ def _decoding(file: Path) -> Iterator[None]:
 
 def _not_utf8(file: Path, error: UnicodeDecodeError, line: int | None = None) -> DataError:
     where = f"{file}:{line}" if line else f"{file}"
+    written = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
     return DataError(
         f"{where} is not UTF-8 (byte {error.object[error.start]:#04x}): "
-        f"convert the file, for example with iconv -f latin1 -t utf-8"
+        f"convert the file, for example with iconv -f {written} -t utf-8"
     )
 
 
@@ -244,11 +246,10 @@ def _jsonl_record(file: Path, number: int, line: bytes) -> Record | None:
 
 def _read_csv(file: Path, on_fault: OnFault) -> Iterator[Record]:
     csv.field_size_limit(_MAX_FIELD)
-    bare = Path(file.name.lower().removesuffix(".gz"))
     with _decoding(file), _open(file, newline="") as stream:
         line = 1
         try:
-            rows = csv.DictReader(stream, delimiter="\t" if bare.suffix == ".tsv" else ",", strict=True)
+            rows = csv.DictReader(stream, delimiter=separator_of(file), strict=True)
             header = rows.fieldnames or []
             _check_header(file, header)
             for row in rows:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, field_validator
 
 from sftlib.config.base import Section, knob, knobs
+from sftlib.config.values import value_text
 
 Format = Literal[
     "auto", "messages", "sharegpt", "alpaca", "columns", "prompt_completion", "text", "formatting_func", "labelled"
@@ -119,7 +120,9 @@ class TaskSection(Section):
     type: Literal["classification", "generation"] = knob(
         "generation", "classification has labels; generation is open-ended"
     )
-    labels: list[str] = knobs("the label values, as in label_column", list)
+    labels: list[str] = knobs(
+        "the label values, as in label_column; numbers, true and false count as their texts", list
+    )
     positive: str | None = knob(None, "the label that counts as positive in precision, recall, FPR and FNR")
     target: Literal["label", "json"] = knob("label", "what is learnt: the bare label, or an object with json_key")
     json_key: str = knob("classification", "key of the label in a JSON answer")
@@ -128,3 +131,13 @@ class TaskSection(Section):
         "label -> further spellings that the parser accepts (exact, case ignored); default for the labels hate and normal: "
         "hateful, hate_speech; benign, not_hate"
     )
+
+    @field_validator("labels", "positive", "verbalizers", "aliases", mode="before")
+    @classmethod
+    def _in_words(cls, value: Any) -> Any:
+        """`labels: [0, 1]` and `[true, false]` are texts once they stand in a prompt."""
+        if isinstance(value, dict):
+            return {cls._in_words(key): cls._in_words(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [cls._in_words(item) for item in value]
+        return value_text(value) if isinstance(value, bool | int | float) else value

@@ -3,6 +3,7 @@ every record with the functions that the data stage then reads it by."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from sftlib.artifacts.records import Record
 from sftlib.config.data import DataSection
 from sftlib.config.problems import did_you_mean
 from sftlib.config.tree import SFTConfig
+from sftlib.config.values import is_missing, value_text
 from sftlib.errors import DataError
 
 Turn = dict[str, Any]
@@ -51,6 +53,9 @@ def _are_renamed(data: DataSection) -> bool:
     return (data.instruction_column, data.output_column) != ("instruction", "output")
 
 
+_CONVERSATIONS = ("messages", "sharegpt", "prompt_completion")
+
+
 def check_record(record: Record, fmt: str, config: SFTConfig) -> None:
     """Raise DataError, with place and field, when the record is not what its format says."""
     data = config.data
@@ -58,6 +63,8 @@ def check_record(record: Record, fmt: str, config: SFTConfig) -> None:
         require(record, column, fmt)
     if check := _CHECKS.get(fmt):
         check(record, config)
+    if fmt in _CONVERSATIONS:
+        tools_of(record)
 
 
 def require(record: Record, column: str, fmt: str) -> None:
@@ -96,6 +103,10 @@ def turns_of(record: Record, fmt: str, config: SFTConfig) -> list[Turn]:
         raise DataError(f"{record.place}: field {column!r}: expected a list that ends with the assistant's turn")
     if len(turns) == 1:
         raise DataError(f"{record.place}: field {column!r}: the answer stands alone: expected a turn before it")
+    if turns[-1].get("weight") == 0:
+        raise DataError(
+            f"{record.place}: field {column!r}: the last answer has weight 0: end the list with one that is learnt"
+        )
     return turns
 
 
@@ -123,6 +134,8 @@ def _turn(turn: Any, place: str, shape: str) -> Turn:
     content = _content(turn.get(says) if says else None, place, shape, may_be_absent=bool(further.get("tool_calls")))
     if known[role.casefold()] == "assistant" and not content.strip() and not further.get("tool_calls"):
         raise DataError(f"{place}: the assistant says nothing: expected text that is not empty")
+    if further.get("weight", 1) not in (0, 1):
+        raise DataError(f"{place}: weight {_shown(further['weight'])}: expected 0 (not learnt) or 1")
     return {"role": known[role.casefold()], "content": content, **further}
 
 
@@ -139,6 +152,23 @@ def _content(value: Any, place: str, shape: str, *, may_be_absent: bool) -> str:
         kinds = ", ".join(sorted({str(part.get("type")) for part in value}))
         raise DataError(f"{place}: content of type {kinds}: expected text; sftlib trains language models")
     raise DataError(f"{place}: content {_shown(value)}: expected {shape} with text")
+
+
+def tools_of(record: Record) -> list[dict[str, Any]]:
+    """What a conversation's model may call: a list of descriptions, or (in tables) the JSON of one."""
+    value = record.fields.get("tools")
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise DataError(
+                f"{record.place}: field 'tools' = {_shown(value)}: expected a list of tools, or its JSON"
+            ) from None
+    if is_missing(value) or value == []:
+        return []
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        raise DataError(f"{record.place}: field 'tools' = {_shown(value)}: expected a list of tools, each an object")
+    return value
 
 
 def prompt_and_completion(record: Record, config: SFTConfig) -> tuple[list[Turn], Turn]:
@@ -160,14 +190,14 @@ def prompt_and_completion(record: Record, config: SFTConfig) -> tuple[list[Turn]
 
 def label_of(record: Record, config: SFTConfig) -> str | None:
     value: Any = record.fields.get(config.data.label_column)
-    return None if value is None else str(value)
+    return None if value is None else value_text(value)
 
 
 def _check_labelled(record: Record, config: SFTConfig) -> None:
     text_of(record, config.data.text_column)
     label = record.fields[config.data.label_column]
-    if config.task.type == "classification" and str(label) not in config.task.labels:
-        hint = did_you_mean(str(label)[:80], config.task.labels)
+    if config.task.type == "classification" and value_text(label) not in config.task.labels:
+        hint = did_you_mean(value_text(label)[:80], config.task.labels)
         raise DataError(
             f"{record.place}: field {config.data.label_column!r} = {_shown(label)} is not in task.labels{hint}"
         )

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any, overload
 
 from sftlib.artifacts.hashing import sha256_file, sha256_lines, sha256_value
-from sftlib.artifacts.records import Record, read_records
+from sftlib.artifacts.records import Record
 from sftlib.config import selection
+from sftlib.config.columns import named_records, shown_names
 from sftlib.config.data import DataSection, Source
-from sftlib.config.formats import check_record, detect_format, require
+from sftlib.config.formats import check_record, detect_format
+from sftlib.config.placeholders import is_required, names_in
+from sftlib.config.problems import did_you_mean
 from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
+from sftlib.config.values import matches, value_text
 from sftlib.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -44,7 +48,7 @@ class Split:
         return len(self.records)
 
     def count(self, column: str) -> Counter[str]:
-        return Counter(str(record.fields.get(column)) for record in self.records)
+        return Counter(value_text(record.fields.get(column)) for record in self.records)
 
 
 def named_splits(config: SFTConfig) -> list[str]:
@@ -142,7 +146,8 @@ class _Reading:
         self.faults: list[DataError] = []
         self.good = self.filtered = self.fault_count = 0
         self._first: Record | None = None
-        self._unseen = set(config.data.group_columns)
+        # Groups are compared on the test records; train may well come without them.
+        self._unseen = set(config.data.group_columns) if name == "test" else set[str]()
         self._told = Counter[str]()
 
     @property
@@ -151,8 +156,8 @@ class _Reading:
 
     def __iter__(self) -> Iterator[Record]:
         where = self.source.where
-        for record in read_records(self.files, self._note):
-            if where and not all(record.fields.get(key) == value for key, value in where.items()):
+        for record in named_records(self.files, self._note, self.config):
+            if where and not matches(record.fields, where):
                 self.filtered += 1
             elif self._is_good(record):
                 self.good += 1
@@ -202,7 +207,7 @@ class _Reading:
         total = self.fault_count + self.good + self.filtered
         if self.fault_count == 1:
             return f"{self.faults[0]} (1 of {total} records is faulty): mend it, or {remedy}"
-        lines = [f"  {fault}" for fault in self.faults]
+        lines = [f"  {line}" for line in _once_each(self.faults)]
         lines += [f"  and {self.fault_count - len(lines)} more"] if self.fault_count > len(lines) else []
         return "\n".join(
             [f"{self.place}: {self.fault_count} of {total} records are faulty:", *lines, f"  mend them, or {remedy}"]
@@ -218,9 +223,36 @@ class _Reading:
                 f"{self.place}: data.{self.name}.where {self.source.where} keeps none of {self.filtered} records: "
                 f"change or drop the filter"
             )
+        assert self._first is not None
+        _check_prompt(self._first, self.format, self.config)
         for column in sorted(self._unseen):
-            assert self._first is not None
-            require(self._first, column, self.format)
+            hint = did_you_mean(column, map(str, self._first.fields))
+            raise DataError(f"{self.place}: data.group_columns: no record has the field {column!r}{hint}")
+
+
+def _check_prompt(record: Record, fmt: str, config: SFTConfig) -> None:
+    """A prompt that shows nothing of its record would ask the same of all, and train on noise."""
+    user = config.prompt.user
+    if fmt != "labelled" or user is None or shown_names(config, map(str, record.fields)):
+        return
+    if any(map(is_required, names_in(user))):
+        return  # a name that no record has: whoever fills the prompt in says which there are
+    have = ", ".join(map(str, record.fields))
+    raise DataError(
+        f"prompt.user = {user[:80]!r} shows nothing of a record: put {{text}} or another field in braces into it; there "
+        f"are: {have}"
+    )
+
+
+def _once_each(faults: Sequence[DataError]) -> list[str]:
+    """A long reason is said with the first record that has it."""
+    told: set[str] = set()
+    lines = []
+    for fault in faults:
+        place, _, reason = str(fault).partition(": ")
+        lines.append(f"{place}: the same" if reason in told else str(fault))
+        told.add(reason)
+    return lines
 
 
 def training_splits(config: SFTConfig) -> list[str]:
@@ -298,7 +330,7 @@ def sample_ids(records: Sequence[Record], id_column: str | None) -> list[str]:
     column = id_column or next((name for name in _ID_FIELDS if all(name in r.fields for r in records)), None)
     if column is None:
         return [f"row-{index:08d}" for index in range(len(records))]
-    ids = [str(record.fields[column]) for record in records]
+    ids = [value_text(record.fields[column]) for record in records]
     twice = next((name for name, count in Counter(ids).items() if count > 1), None)
     if twice is None:
         return ids

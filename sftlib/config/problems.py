@@ -91,7 +91,7 @@ def _message(item: Any, location: list[str], root: type[BaseModel]) -> str:
         sign, name = _LIMITS[kind]
         return f"expected a value {sign} {context[name]}"
     if kind == "string_pattern_mismatch":
-        return f"expected text of the form {context['pattern']}"
+        return f"expected {_FORMS.get(context['pattern'], 'text of the form ' + context['pattern'])}"
     return f"expected: {item['msg']}"
 
 
@@ -111,6 +111,12 @@ _LIMITS = {
     "greater_than": ("above", "gt"),
     "less_than_equal": ("of at most", "le"),
     "less_than": ("below", "lt"),
+}
+
+_FORMS = {  # what the patterns of the sections ask for, in words
+    r"^[A-Za-z0-9][A-Za-z0-9 ._'-]{0,63}$": "up to 64 letters a-z, digits, blanks and . _ ' -, a letter or digit first",
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$": "a day as YYYY-MM-DD",
+    r"^[0-9a-f]{64}$": "the 64 digits that sha256sum prints, in small letters",
 }
 
 

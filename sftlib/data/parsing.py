@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sftlib.config.data import TaskSection
+from sftlib.config.values import value_text
 from sftlib.data.objects import AmbiguousError, last_object, whole_object
 
 TRUNCATED, NO_JSON, BAD_LABEL, REFUSAL, ENGINE_ERROR = "truncated", "no_json", "bad_label", "refusal", "engine_error"
@@ -40,7 +41,8 @@ def parse_label(raw: str, task: TaskSection, *, truncated: bool = False) -> tupl
     except AmbiguousError:
         return None, BAD_LABEL
     if value is not None:
-        label = spellings.get(_folded(value[0])) if isinstance(value[0], str) else None
+        word = value_text(value[0]) if isinstance(value[0], str | bool | int | float) else ""
+        label = spellings.get(_folded(word))
         return (label, None) if label else (None, BAD_LABEL)
     if truncated:  # "hate" may have been on its way to "hateful? No."
         return None, TRUNCATED

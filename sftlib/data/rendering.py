@@ -130,8 +130,11 @@ class Renderer:
         return self._render(self._guarded(sample.messages), sample, add_generation_prompt=True)
 
     def _render(self, guarded: list[Message], sample: Sample, *, add_generation_prompt: bool) -> str:
+        tools = self._guarded_value(sample.tools, False)
         try:
-            return self.template.render(self.tokenizer, guarded, add_generation_prompt=add_generation_prompt)
+            return self.template.render(
+                self.tokenizer, guarded, tools=tools, add_generation_prompt=add_generation_prompt
+            )
         except DataError as error:
             raise DataError(f"sample {sample.id}: {self.control.unguard(str(error))}") from None
 
@@ -186,7 +189,7 @@ class Renderer:
                 f"template {self.template.name}: sample {sample.id}: an earlier answer is not rendered as it stands in "
                 f"the record, so it cannot be learnt from: use another prompt.template, or train.loss_on: completion"
             )
-        return spans
+        return [span for span, turn in zip(spans, answers, strict=True) if turn.get("weight") != 0]
 
     def _prompt_ids(self, texts: list[_Texts]) -> list[tuple[list[int], list[int]]]:
         """Ids and labels of each prompt; the labels of earlier answers come from where their tokens stand."""

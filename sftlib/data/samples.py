@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sftlib.artifacts.records import Record
-from sftlib.config.formats import Turn, input_of, label_of, prompt_and_completion, text_of, turns_of
+from sftlib.config.formats import Turn, input_of, label_of, prompt_and_completion, text_of, tools_of, turns_of
 from sftlib.config.inputs import Split, sample_ids
+from sftlib.config.placeholders import filled
 from sftlib.config.tree import SFTConfig
+from sftlib.config.values import is_missing, value_text
 from sftlib.data.formatting import formatted
 from sftlib.errors import DataError, InputError
 
@@ -30,6 +31,7 @@ class Sample:
     source: str | None = None
     original_label: str | None = None
     answer_fields: Message = field(default_factory=dict)  # of the answer's turn, beside its content (reasoning)
+    tools: list[dict[str, Any]] = field(default_factory=list)  # that the model may call, for templates that show them
 
 
 def samples_of(split: Split, config: SFTConfig) -> list[Sample]:
@@ -50,7 +52,7 @@ def target_text(label: str, config: SFTConfig) -> str:
 
 def _labelled(record: Record, name: str, config: SFTConfig) -> Sample:
     label = label_of(record, config)
-    user = _fill(config.prompt.user or "{" + config.data.text_column + "}", record, config)
+    user = _fill(config.prompt.user or "{text}", record, config)
     target = None if label is None else target_text(label, config)
     return Sample(name, _with_system(user, config), target, label, **_compared_by(record, config))
 
@@ -87,7 +89,7 @@ def _conversation(record: Record, name: str, config: SFTConfig, asked: list[Turn
     further = {key: value for key, value in answer.items() if key not in ("role", "content")}
     gold = label_of(record, config) if config.data.label_column in record.fields else None
     return Sample(
-        name, asked, answer["content"], gold or answer["content"], answer_fields=further,
+        name, asked, answer["content"], gold or answer["content"], answer_fields=further, tools=tools_of(record),
         **_compared_by(record, config),
     )  # fmt: skip
 
@@ -108,28 +110,25 @@ _BUILDERS: dict[str, Callable[[Record, str, SFTConfig], Sample]] = {
 }
 
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
 def _fill(template: str, record: Record, config: SFTConfig) -> str:
     """Put the record's fields in a user template. Only `{name}` is replaced: JSON examples need no doubled braces."""
-    values = {"text": record.fields.get(config.data.text_column, ""), **record.fields}
+    values = {**record.fields, "text": record.fields.get(config.data.text_column, "")}
     if config.data.group_columns:
         values.setdefault("target_group", record.fields.get(config.data.group_columns[0]))
 
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
+    def value(name: str) -> str:
         if name not in values:
             have = ", ".join(sorted(map(str, values)))
             raise InputError(f"prompt.user has {{{name}}}, but {record.place} has no such field; there are: {have}")
-        if values[name] is None or values[name] == []:
+        found = values[name]
+        if found is None or found == []:
             raise DataError(
-                f"{record.place}: field {name!r} is {values[name]!r}, and prompt.user has {{{name}}}: fill it, filter such "
+                f"{record.place}: field {name!r} is {found!r}, and prompt.user has {{{name}}}: fill it, filter such "
                 f"records (data.*.where), or take a prompt without it"
             )
-        return ", ".join(map(str, values[name])) if isinstance(values[name], list) else str(values[name])
+        return ", ".join(map(value_text, found)) if isinstance(found, list) else value_text(found)
 
-    return _PLACEHOLDER.sub(value, template)
+    return filled(template, values, value)
 
 
 def _with_system(user: str, config: SFTConfig) -> list[Message]:
@@ -148,11 +147,9 @@ def _compared_by(record: Record, config: SFTConfig) -> dict[str, Any]:
 
 
 def _values(value: Any) -> list[str]:
-    if value is None or value == "":
-        return []
-    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    return [value_text(item) for item in (value if isinstance(value, list) else [value]) if not is_missing(item)]
 
 
 def _value(record: Record, column: str | None) -> str | None:
     value = record.fields.get(column) if column else None
-    return None if value is None else str(value)
+    return None if is_missing(value) else value_text(value)

@@ -30,15 +30,33 @@ class ChatTemplate:
     date: str = DEFAULT_DATE  # the day that the template prints, if it prints one
     arguments: dict[str, Any] = field(default_factory=dict)  # further variables, such as enable_thinking
 
-    def render(self, tokenizer: Any, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool) -> str:
+    def render(
+        self,
+        tokenizer: Any,
+        messages: Sequence[dict[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> str:
         """The messages as text, as the tokenizer's apply_chat_template would give it on the template's date."""
         template = compile_template(self.source, self.date)
+        if tools and not self.shows_tools:
+            raise DataError(
+                f"template {self.name} has no place for the record's field `tools`: take one that shows tools "
+                f"(prompt.template_file, or a model whose own does), or remove the field"
+            )
         variables = {"tools": None, "documents": None, **tokenizer.special_tokens_map, **self.arguments}
+        if tools:
+            variables["tools"] = list(tools)
         stated = [with_reasoning({key: value for key, value in turn.items() if value is not None}) for turn in messages]
         try:
             return template.render(messages=stated, add_generation_prompt=add_generation_prompt, **variables)
         except Exception as error:  # whatever a template raises is about these messages
             raise DataError(f"template {self.name} cannot render this conversation: {error}") from None
+
+    @property
+    def shows_tools(self) -> bool:
+        return re.search(r"\btools\b", self.source) is not None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def share_shards(run: Run, cells: Sequence[str], indices: Sequence[int], count: 
     if named is not None:
         return named  # the worker has said why
     shards = ", ".join(f"{cell} {index}" for cell, index in left)
-    raise IncompleteError(f"every worker ended before shards {shards} were there: sft rerun {run.paths.root}")
+    raise IncompleteError(f"every worker ended before shards {shards} were there: sft rerun {run.paths.typed}")
 
 
 def missing_shards(run: Run, cells: Sequence[str], indices: Sequence[int], *, deep: bool) -> list[tuple[str, int]]:

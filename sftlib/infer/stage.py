@@ -133,7 +133,7 @@ def trained_folder(run: Run, cell: str) -> Path | None:
         return None
     folder = run.paths.cell(cell).adapter
     if not folder.is_dir():
-        raise InputError(f"{cell} is not trained yet ({folder} is missing): sft train {run.paths.root} --cell {cell}")
+        raise InputError(f"{cell} is not trained yet ({folder} is missing): sft train {run.paths.typed} --cell {cell}")
     return folder
 
 

@@ -25,7 +25,7 @@ def verify_shards(run: Run, cells: list[str]) -> None:
             print(f"  {path.name}: belongs to no shard of this run; it is never read, and sft rerun puts it away")
         bad += len(faults)
     if bad:
-        raise IncompleteError(f"{bad} shards are not there as they should be: sft rerun {run.paths.root}")
+        raise IncompleteError(f"{bad} shards are not there as they should be: sft rerun {run.paths.typed}")
 
 
 def _faults(run: Run, cell: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ def merge_cell(
     if run.cell(cell).is_baseline:
         raise InputError(f"{cell} is the untouched base model: there is no adapter to merge")
     if reason := run.why_untrained(cell, deep=True):
-        raise InputError(f"{cell}: {reason}: sft train {run.paths.root} --cell {cell}")
+        raise InputError(f"{cell}: {reason}: sft train {run.paths.typed} --cell {cell}")
     config, paths = run.cell_config(cell), run.paths.cell(cell)
     if not config.lora.enabled:
         raise InputError(f"{cell} was trained whole: {paths.adapter} already is the model")

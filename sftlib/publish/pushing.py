@@ -48,11 +48,11 @@ def _source(run: Run | None, cell: str | None, target: Path, merged: bool) -> Pa
     if run.cell(cell).is_baseline:
         raise InputError(f"{cell} is the untouched base model: there is nothing to publish")
     if reason := run.why_untrained(cell, deep=True):
-        raise InputError(f"{cell}: {reason}: sft train {run.paths.root} --cell {cell}")
+        raise InputError(f"{cell}: {reason}: sft train {run.paths.typed} --cell {cell}")
     if not merged:
         return run.paths.cell(cell).adapter
     if reason := run.why_unmerged(cell):
-        raise InputError(f"{cell}: {reason}: sft adapter merge {run.paths.root} --cell {cell}")
+        raise InputError(f"{cell}: {reason}: sft adapter merge {run.paths.typed} --cell {cell}")
     return run.paths.cell(cell).merged
 
 

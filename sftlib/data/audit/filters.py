@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from sftlib.artifacts.records import Record, read_records
+from sftlib.artifacts.records import Record
+from sftlib.config.columns import named_records
 from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
+from sftlib.config.values import matches, value_text
 from sftlib.data.audit.entries import Part
 from sftlib.data.audit.findings import MOST_PLACES, OTHER, WARNING, Finding, listed, percent, shares
 
@@ -31,8 +33,10 @@ def _dropped(part: Part, parts: dict[str, Part], config: SFTConfig) -> Iterator[
     if not part.where or source is None:
         return
     filters = [other.where for other in parts.values() if other.path == part.path]
-    records = list(read_records(source_files(source, part.name), lambda fault: None))  # faults are told elsewhere
-    lost = [record for record in records if not any(_matches(record, where) for where in filters)]
+    records = list(
+        named_records(source_files(source, part.name), lambda fault: None, config)
+    )  # faults are told elsewhere
+    lost = [record for record in records if not any(matches(record.fields, where) for where in filters)]
     if not lost:
         return
     label = config.data.label_column
@@ -83,9 +87,5 @@ def _contradicted(part: Part) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _matches(record: Record, where: dict) -> bool:
-    return all(record.fields.get(key) == value for key, value in where.items())
-
-
 def _count(records: list[Record], column: str) -> Counter[str]:
-    return Counter(str(record.fields.get(column, OTHER)) for record in records)
+    return Counter(value_text(record.fields.get(column, OTHER)) for record in records)

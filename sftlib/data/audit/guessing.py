@@ -11,6 +11,7 @@ from typing import Any
 
 from sftlib.artifacts.records import SUFFIXES, Record, read_records
 from sftlib.config.references import get_key, with_key
+from sftlib.config.values import value_text
 from sftlib.errors import InputError
 
 _LABELS = ("label", "label_binary", "labels", "class", "classification", "target", "category")
@@ -64,7 +65,7 @@ def guessed_settings(values: dict[str, Any], files: Mapping[str, Path]) -> tuple
 def _guess_task(values: dict[str, Any], records: list[Record], label: str | None, said: list[str]) -> dict[str, Any]:
     answers = [answer for record in records if (answer := _answer(record)) is not None]
     key, spoken = _json_answers(answers)
-    named = [str(record.fields[label]) for record in records] if label else []
+    named = [value_text(record.fields[label]) for record in records] if label else []
     labels = _few(named) or spoken or _few(answers)
     if not labels:
         return values

@@ -6,14 +6,14 @@ what all of them have in common. Texts inside the frame may differ: they always 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sftlib.artifacts.records import read_records
+from sftlib.config.placeholders import parts
 from sftlib.config.references import read_strategy
 from sftlib.config.tree import SFTConfig
 from sftlib.data.audit.entries import Part
@@ -25,7 +25,6 @@ MOST_SYSTEMS = 20  # more different system prompts are content, not a frame
 SHORTEST = 6  # letters in common that count as a frame
 GRAVE = 0.1  # share of prompts of a kind that was never trained on from which a run stops
 _RENDERED = ("labelled", "alpaca", "columns")  # the formats that go through prompt.system and prompt.user
-_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
 @dataclass(frozen=True)
@@ -115,10 +114,10 @@ def _shared_start(texts: list[str]) -> str:
     return first[:length]
 
 
-def template_frame(system: str | None, user: str) -> Frame:
+def template_frame(system: str | None, user: str, fields: Iterable[str] = ()) -> Frame:
     """The frame of a user template with placeholders."""
-    parts = _PLACEHOLDER.split(user)
-    return Frame(system, parts[0], parts[-1] if len(parts) > 1 else "")
+    fixed = parts(user, fields)
+    return Frame(system, fixed[0], fixed[-1] if len(fixed) > 1 else "")
 
 
 def split_prompts(part: Part, config: SFTConfig) -> Prompts:
@@ -126,7 +125,8 @@ def split_prompts(part: Part, config: SFTConfig) -> Prompts:
     if part.format == "text":  # no prompt at all
         return Prompts(part.name, [], [])
     if part.format == "labelled":
-        frames = [template_frame(config.prompt.system, config.prompt.user or "{text}")]
+        fields = part.entries[0].fields if part.entries else {}
+        frames = [template_frame(config.prompt.system, config.prompt.user or "{text}", fields)]
     elif part.format in _RENDERED:
         frames = [Frame(config.prompt.system)]
     else:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sftlib.artifacts.records import Record, read_records
+from sftlib.artifacts.records import Record
+from sftlib.config.columns import named_records, shown_names
 from sftlib.config.data import Source
 from sftlib.config.formats import check_record, detect_format
 from sftlib.config.inputs import Split, named_splits, read_split, sample_ids, split_digest
@@ -20,6 +20,7 @@ from sftlib.config.rundir import Run, open_run
 from sftlib.config.selection import origin_of
 from sftlib.config.sources import source_files
 from sftlib.config.tree import SFTConfig
+from sftlib.config.values import matches, value_text
 from sftlib.data.audit.entries import Entry, Part, normalised, spelled_label
 from sftlib.data.audit.guessing import files_by_split, guessed_settings
 from sftlib.data.audit.prompts import Frame, asked_of, common_frames
@@ -27,7 +28,6 @@ from sftlib.data.samples import Sample, samples_of
 from sftlib.errors import DataError, InputError
 from sftlib.paths import RunPaths
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 MOST_STREAMED = 200_000  # records of a streamed split: with their texts they must fit in memory here
 _CONTENT_SETTINGS = ("prompt", "task", "model")  # what a cell may change of prompts, targets and tokens
 _TRAIN_SETTINGS = ("max_length", "overlong", "loss_on")
@@ -139,11 +139,12 @@ def _refused(config: SFTConfig, name: str) -> list[tuple[str, str, str]]:
     source: Source = getattr(config.data, name)
     refused: list[tuple[str, str, str]] = []
     fmt: str = "formatting_func" if config.data.formatting_func else config.data.format
-    for record in read_records(
+    for record in named_records(
         source_files(source, name),
         lambda fault: refused.append(("unreadable", str(fault).partition(": ")[0], str(fault))),
+        config,
     ):
-        if not all(record.fields.get(key) == value for key, value in source.where.items()):
+        if not matches(record.fields, source.where):
             continue
         try:
             if fmt == "auto":
@@ -180,9 +181,8 @@ def _samples(records: Sequence[Record], split: Split, config: SFTConfig) -> Iter
 
 
 def _entries(samples: list[tuple[Record, Sample]], fmt: str, config: SFTConfig) -> Iterator[Entry]:
-    further = [
-        name for name in _PLACEHOLDER.findall(config.prompt.user or "") if name not in ("text", config.data.text_column)
-    ]
+    fields = samples[0][0].fields if samples else {}
+    further = [name for name in shown_names(config, fields) if name not in ("text", config.data.text_column)]
     if fmt == "labelled":
         for record, sample in samples:
             text = str(record.fields.get(config.data.text_column) or "")
@@ -204,7 +204,7 @@ def _whole_text(sample: Sample) -> list[dict[str, str]]:
 def _shown(name: str, record: Record, config: SFTConfig) -> str:
     if name == "target_group" and name not in record.fields and config.data.group_columns:
         name = config.data.group_columns[0]
-    return str(record.fields.get(name))
+    return value_text(record.fields.get(name))
 
 
 def _inside(user: str, frame: Frame | None) -> str:

@@ -118,7 +118,7 @@ def read_cell(run: Run, cell: str, name: str) -> Side:
         except ShardFaultError as fault:
             coverage.refuse(run, index, fault.kind, fault.reason)
     if not batches:
-        raise DataError(f"{run.paths.root}: cell {cell} has no usable shard: sft rerun {run.paths.root}")
+        raise DataError(f"{run.paths.root}: cell {cell} has no usable shard: sft rerun {run.paths.typed}")
     return Side(name, batches, [finding for finding in coverage.findings if finding.is_fault])
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sftlib.artifacts.records import files_of, read_records
+from sftlib.artifacts.separators import separator_of
 from sftlib.config.problems import did_you_mean
 from sftlib.errors import DataError
 
@@ -66,7 +67,7 @@ class Source:
             yield from pc.open_csv(
                 self.path,
                 pc.ReadOptions(block_size=BLOCK_BYTES, use_threads=True),
-                pc.ParseOptions(delimiter=_delimiter(self.path), newlines_in_values=True),
+                pc.ParseOptions(delimiter=separator_of(self.path), newlines_in_values=True),
                 pc.ConvertOptions(
                     include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True,
                     null_values=[""],
@@ -114,14 +115,10 @@ def _csv_header(path: Path) -> list[str]:
     import csv
 
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        names = next(csv.reader(stream, delimiter=_delimiter(path)), [])
+        names = next(csv.reader(stream, delimiter=separator_of(path)), [])
     if not names:
         raise DataError(f"{path} is empty: the first line of a CSV file names its columns")
     return names
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def _row_group(path: Path, place: int, columns: list[str], repeating: list[str], metadata: pq.FileMetaData) -> pa.Table:

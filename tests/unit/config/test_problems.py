@@ -74,7 +74,7 @@ def test_five_mistakes_are_five_numbered_problems(tmp_path: Path) -> None:
         ("model.name_or_path=./nowhere", "there is no such folder"),
         ("prompt.strategy_file=hate_spech", "did you mean 'hate_speech'?"),
         ("preset=defalt", "did you mean 'default'?"),
-        ("name=a/b", "expected text of the form"),
+        ("name=a/b", "expected up to 64 letters a-z, digits"),
         ("nonsense=1", "unknown key"),
         ("model.quantization.kind=nf5", "did you mean 'nf4'?"),
     ],

@@ -274,6 +274,12 @@ def test_lines_within_texts_and_a_byte_order_mark(tmp_path: Path, capsys: pytest
     assert only_cell(evaluate(capsys, str(path), *COLUMNS))["overall"]["n"] == 4
 
 
+def test_cells_parted_by_semicolons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(write_csv(tmp_path / "p.csv", [{**row, "text": "one"} for row in rows_of(*BOTH)]))
+    path.write_text(path.read_text().replace(",", ";").replace("one", "one, two"))
+    assert only_cell(evaluate(capsys, str(path), *COLUMNS))["overall"]["n"] == 4
+
+
 def test_neither_torch_nor_pandas_is_needed(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "p.csv", [{**row, "p": "0.5"} for row in golden_rows()])
     script = (
