@@ -22,16 +22,21 @@ def result_lines(run: Run) -> list[str]:
     if not run.paths.report.metrics_json.exists():
         return []
     metrics = read_json(run.paths.report.metrics_json)
-    lines = result_table(metrics["cells"], cell_seconds(run), shutil.get_terminal_size((100, 24)).columns)
+    width = shutil.get_terminal_size((100, 24)).columns
+    lines = result_table(metrics["cells"], cell_seconds(run), width, num_labels=len(metrics["run"].get("labels") or []))
     note = (
         [] if metrics.get("complete") else ["", "INCOMPLETE: " + f"sft status {run.paths.typed} says what is missing"]
     )
     return [*lines, *note, "", f"report  {run.paths.report.html}"]
 
 
-def result_table(cells: Mapping[str, Metrics], seconds: Mapping[str, float], width: int) -> list[str]:
-    """One table where it fits into `width`; else one of the scores and one for each rate."""
-    score = next((key for key in _SCORES if any(_overall(cell).get(key) is not None for cell in cells.values())), "n")
+def result_table(
+    cells: Mapping[str, Metrics], seconds: Mapping[str, float], width: int, num_labels: int = 2
+) -> list[str]:
+    """One table where it fits into `width`; else one of the scores and one for each rate. Of several classes F1 is that
+    of one of them: the report is led by macro F1."""
+    keys = [key for key in _SCORES if key != "f1" or num_labels <= 2]
+    score = next((key for key in keys if any(_overall(cell).get(key) is not None for cell in cells.values())), "n")
     heads = ["cell", _score_head(score, cells), "time"]
     body = [[name, _score(_overall(cell), score), duration(seconds.get(name))] for name, cell in cells.items()]
     column, groups = _groups(cells)

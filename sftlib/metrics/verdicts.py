@@ -15,7 +15,7 @@ METRIC_NAMES = {
 def verdict(comparison: dict[str, Any], metric: str = "f1", name_a: str = "A", name_b: str = "B") -> str:
     """Whether B differs from A in this metric, by how much, how sure, and what it would take to know."""
     entry, title = comparison["metrics"][metric], METRIC_NAMES.get(metric, metric)
-    records = f"{comparison['n']:,} records"
+    records = _records(comparison)
     if entry["difference"] is None:
         missing = " and ".join(name for name, key in ((name_a, "a"), (name_b, "b")) if entry[key] is None)
         return f"On {records} {name_b} and {name_a} cannot be compared by {title}: it is undefined for {missing}."
@@ -62,6 +62,10 @@ def round_to_two_digits(count: int) -> int:
     return math.ceil(count / step) * step
 
 
+def _records(comparison: dict[str, Any]) -> str:
+    return "1 record" if comparison["n"] == 1 else f"{comparison['n']:,} records"
+
+
 def _outlook(entry: dict[str, Any]) -> str:
     needed = entry["needed_records"]
     return f"; about {round_to_two_digits(needed):,} records would be needed to see it" if needed else ""
@@ -72,7 +76,7 @@ def _seen(comparison: dict[str, Any], entry: dict[str, Any], metric: str, title:
     word = "better" if (difference < 0) == (metric in LOWER_IS_BETTER) else "worse"
     side = "higher" if difference > 0 else "lower"
     return (
-        f"On {comparison['n']:,} records {name_b} is {word} than {name_a}: its {title} is {abs(difference):.3f} "
+        f"On {_records(comparison)} {name_b} is {word} than {name_a}: its {title} is {abs(difference):.3f} "
         f"{side}, {entry['a']:.3f} to {entry['b']:.3f} ({_evidence(comparison, entry, name_a, name_b)})."
     )
 

@@ -47,7 +47,9 @@ KINDS: dict[str, Kind] = {
     "eos_not_learnt": Kind("end of answer not learnt", "let the template end the assistant's turn with the EOS token"),
     "double_bos": Kind("two BOS tokens", "take the BOS token out of the template or out of the texts"),
     "template": Kind("template that cannot be used", "use another prompt.template, or mend prompt.template_file"),
-    "overlong": Kind("longer than train.max_length", "raise train.max_length"),
+    "overlong": Kind(
+        "longer than train.max_length", "raise train.max_length, or set train.overlong to drop or truncate_prompt"
+    ),
 }  # fmt: skip
 
 

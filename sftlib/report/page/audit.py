@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 380, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 30
 BAR, GAP = 16, 9
 MOST_GROUPS, NAME_WIDTH = 12, 130
+MOST_NAMED, MOST_LETTERS = 12, 32  # of the classes in a legend
 _STAMPS = {"error": "stamp bad", "warning": "flag"}
 
 
@@ -27,9 +28,11 @@ def audit_section(record: dict[str, Any] | None) -> str:
     findings = _findings(record["findings"]) if record["findings"] else '<p class="note">Nothing was found.</p>'
     left_out = "".join(f"<li>{escape(what)}: {escape(why)}</li>" for what, why in record["left_out"].items())
     notes = f'<div class="notes"><h3>Not checked</h3><ul>{left_out}</ul></div>' if left_out else ""
+    # In one order for all splits: a class keeps its colour.
+    classes = list(dict.fromkeys(label for split in record["splits"].values() for label in split["classes"]))
     charts = [
         *(_lengths(name, split["lengths"]) for name, split in record["splits"].items() if split["lengths"]),
-        *(_groups(name, split) for name, split in record["splits"].items() if split["groups"]),
+        *(_groups(name, split, classes) for name, split in record["splits"].items() if split["groups"]),
         _overlaps(record["overlaps"]),
     ]
     lead = "What was found in the records, their targets and their prompts before anything was trained."
@@ -52,9 +55,9 @@ def _findings(findings: Sequence[dict[str, Any]]) -> str:
     return table(heads, rows, "What the audit found")
 
 
-def _figure(title: str, detail: str, words: str, height: float, inside: str) -> str:
+def _figure(title: str, detail: str, words: str, height: float, inside: str, legend: str = "") -> str:
     return (
-        f"<figure><figcaption><b>{escape(title)}</b> {escape(detail)}</figcaption>"
+        f"<figure><figcaption><b>{escape(title)}</b> {escape(detail)}</figcaption>{legend}"
         f'<svg class="plot" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(words)}">{inside}</svg></figure>'
     )
 
@@ -97,15 +100,14 @@ def _lengths(split: str, lengths: dict[str, Any]) -> str:
     )
 
 
-def _groups(name: str, split: dict[str, Any]) -> str:
+def _groups(name: str, split: dict[str, Any], classes: Sequence[str]) -> str:
     """One bar a group, its classes side by side."""
-    classes = list(split["classes"])
     groups = sorted(split["groups"].items(), key=lambda item: -sum(item[1].values()))[:MOST_GROUPS]
     most = max(sum(counts.values()) for _, counts in groups)
     room = WIDTH - NAME_WIDTH - 46
     parts, words = [], []
     for row, (group, counts) in enumerate(groups):
-        y, x = TOP + 12 + row * (BAR + GAP), float(NAME_WIDTH)
+        y, x = 4 + row * (BAR + GAP), float(NAME_WIDTH)
         parts.append(_name(group.partition("=")[2] or group, y))
         for place, label in enumerate(classes):
             length = room * counts.get(label, 0) / most
@@ -117,14 +119,20 @@ def _groups(name: str, split: dict[str, Any]) -> str:
         total = sum(counts.values())
         parts.append(f'<text x="{x + 5:.1f}" y="{y + 12}">{total:,}</text>')
         words.append(f"{group}: " + ", ".join(f"{label} {counts.get(label, 0):,}" for label in classes))
-    legend = "".join(
-        f'<rect x="{NAME_WIDTH + 90 * i}" y="0" width="9" height="9" style="fill:var(--c{i % COLOURS})"/>'
-        f'<text x="{NAME_WIDTH + 90 * i + 14}" y="9">{escape(_cut(label, 11))}</text>'
-        for i, label in enumerate(classes[:3])
-    )
     more = f" the {MOST_GROUPS} largest of {len(split['groups'])} groups" if len(split["groups"]) > MOST_GROUPS else ""
-    height = TOP + 12 + len(groups) * (BAR + GAP)
-    return _figure(f"Classes by group, {name}", more, "; ".join(words), height, legend + "".join(parts))
+    height = 4 + len(groups) * (BAR + GAP)
+    legend = _class_names(classes)
+    return _figure(f"Classes by group, {name}", more, "; ".join(words), height, "".join(parts), legend)
+
+
+def _class_names(classes: Sequence[str]) -> str:
+    """Which colour is which class. Of more classes than colours some share one, and the bars say their names on hover."""
+    names = "".join(
+        f'<span class="cell c{place % COLOURS}"><i aria-hidden="true"></i>{escape(_cut(label, MOST_LETTERS))}</span>'
+        for place, label in enumerate(classes[:MOST_NAMED])
+    )
+    rest = len(classes) - MOST_NAMED
+    return f'<p class="legend">{names}{f"<span>and {rest} more</span>" if rest > 0 else ""}</p>'
 
 
 def _overlaps(overlaps: Sequence[dict[str, Any]]) -> str:

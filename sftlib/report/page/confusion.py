@@ -13,11 +13,15 @@ MOST_OPEN = 6
 def confusion_section(numbers: Numbers) -> str:
     matrices = [_matrix(numbers, cell) for cell in numbers.cells if numbers.get("cells", cell, "confusion")]
     shown, rest = matrices[:MOST_OPEN], matrices[MOST_OPEN:]
-    more = folded(f"{len(rest)} more cells", f'<div class="matrices">{"".join(rest)}</div>') if rest else ""
+    more = folded(f"{len(rest)} more cells", _grid(numbers, rest)) if rest else ""
     lead = "Rows are the true labels, columns the answers; each row sums to all records of that label, unparsed ones included."
-    return section(
-        "confusion", "Confusion", lead, f'<div class="matrices">{"".join(shown)}</div>' if shown else "", more
-    )
+    return section("confusion", "Confusion", lead, _grid(numbers, shown) if shown else "", more)
+
+
+def _grid(numbers: Numbers, matrices: list[str]) -> str:
+    """Side by side while each has room for all of its columns."""
+    labels = max(len(numbers.get("cells", cell, "confusion", "labels") or []) for cell in numbers.cells)
+    return f'<div class="matrices" style="--least:{max(290, 110 + 72 * (labels + 1))}px">{"".join(matrices)}</div>'
 
 
 def _matrix(numbers: Numbers, cell: str) -> str:

@@ -13,7 +13,8 @@ MOST_OPEN = 40
 
 
 def strata_section(numbers: Numbers) -> str:
-    parts = [_strata(numbers, name) for name in _TITLES] + [_standardised(numbers)]
+    parts = [_strata(numbers, name) for name in _TITLES]
+    parts += [_standardised(numbers)] if any(parts) else []  # without strata there is nothing to standardise by
     lead = "Rates within one source or one original label. Where a gap between groups shrinks here, it came from the mix of records."
     return section("strata", "By source and original label", lead, *parts, brief="Sources")
 

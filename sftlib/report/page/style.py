@@ -121,9 +121,9 @@ figcaption b { color: var(--ink); font-weight: 620; }
 .none { fill: var(--soft); font-size: 11px; }
 .axis { position: relative; height: 22px; font-size: 12px; color: var(--soft); }
 .axis span { position: absolute; transform: translateX(-50%); top: 2px; }
-.matrices { display: grid; grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); gap: 20px 40px; }
+.matrices { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--least, 290px)), 1fr)); gap: 20px 40px; }
 .matrix caption { font-size: 15px; }
-.matrix th, .matrix td { text-align: center; border: 3px solid var(--bg); padding: 8px 6px; }
+.matrix th, .matrix td { text-align: center; white-space: normal; border: 3px solid var(--bg); padding: 8px 6px; }
 .matrix tbody td { border-radius: 8px; font-size: 18px; --tone: var(--bad); background: color-mix(in srgb, var(--tone) calc(var(--share) * 34%), var(--grid)); }
 .matrix tbody td.right { --tone: var(--good); }
 .matrix tbody td.lost { --tone: var(--warn); }

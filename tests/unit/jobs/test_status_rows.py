@@ -155,6 +155,13 @@ def test_result_table() -> None:
     assert max(map(len, narrow)) <= 40 and any(line.strip().startswith("FPR") for line in narrow)
 
 
+def test_of_several_classes_the_table_shows_what_leads_the_report() -> None:
+    cells = {"a": {"overall": {"n": 9, "f1": 0.5, "macro_f1": 0.25, "macro_f1_low": 0.1, "macro_f1_high": 0.4}}}
+    head, row = result_table(cells, {}, 80, num_labels=3)
+    assert "macro F1 [interval]" in head and ".250 [.100-.400]" in row
+    assert ".500" in result_table(cells, {}, 80)[1]
+
+
 def test_result_table_without_f1() -> None:
     lines = result_table({"a": {"overall": {"n": 3, "f1": None, "exact_match": 1.0}}}, {}, 80)
     assert "exact match" in lines[0] and "1.000" in lines[1]

@@ -86,3 +86,16 @@ def test_both_sides_mean_the_same_version() -> None:
     from sftlib.data.audit import audit as module
 
     assert module.SCHEMA_VERSION == SCHEMA_VERSION
+
+
+def test_a_class_has_one_colour_in_all_splits_and_every_class_is_named() -> None:
+    names = ["sehr gut", "très mauvais", "mäßig / ok", "weder <noch>"]
+    splits = {
+        name: {"lengths": None, "classes": dict.fromkeys(order, 1), "groups": {"g=A": dict.fromkeys(order, 1)}}
+        for name, order in (("train", names), ("test", names[::-1]))
+    }
+    page = audit_section({"findings": [], "left_out": {}, "splits": splits, "overlaps": []})
+    for place, name in enumerate(names):
+        written = name.replace("<", "&lt;").replace(">", "&gt;")
+        assert page.count(f'<span class="cell c{place}"><i aria-hidden="true"></i>{written}</span>') == 2
+        assert page.count(f'style="fill:var(--c{place})"><title>g=A, {written}: 1') == 2
