@@ -69,8 +69,8 @@ def estimates(proposal: Proposal, runs_dir: Path) -> list[Estimate]:
     trainings = read_trainings(runs_dir)
     texts = Texts(proposal, trainings)
     device_of = cache(_device)  # the vendor's tool is asked once, not for each cell
-    cells = proposal.experiment.trained_cells
-    found = [_estimate(proposal, cell, texts, trainings, device_of) for cell in cells]
+    trained = [cell for cell in proposal.experiment.cells if cell.is_trained]
+    found = [_estimate(proposal, cell, texts, trainings, device_of) for cell in trained]
     return [estimate for estimate in found if estimate is not None]
 
 

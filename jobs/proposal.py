@@ -59,7 +59,7 @@ class Proposal:
 
     def _cell_json(self, cell: Cell) -> dict[str, Any]:
         base = {"id": cell.id, "is_baseline": cell.is_baseline, "overrides": cell.overrides}
-        if cell.is_baseline:
+        if not cell.is_trained:
             return base
         return {**base, "effective_batch": effective_batch(cell.config), "optimiser_steps": self.steps(cell)}
 

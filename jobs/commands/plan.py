@@ -133,6 +133,8 @@ def _cell(proposal: Proposal, cell: Cell) -> list[str]:
     if cell.is_baseline:
         return [cell.id, "the base model, no adapter", "", ""]
     overrides = ", ".join(f"{key}={shown(value)}" for key, value in cell.overrides.items()) or "none"
+    if not cell.is_trained:
+        return [cell.id, shorten(f"an adapter that is there: {cell.config.lora.adapter}", 72), "", ""]
     at_most = "<=" if cell.config.train.packing or cell.config.train.tokens_per_batch else ""
     return [
         cell.id, shorten(overrides, 48), number(effective_batch(cell.config)), at_most + number(proposal.steps(cell)),

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sftlib.artifacts.adapters import weights_digest
 from sftlib.artifacts.hashing import sha256_file, sha256_value
 from sftlib.config.predict import COSMETIC
 from sftlib.config.problems import ConfigError, Problem, from_pydantic
@@ -26,6 +27,7 @@ _SHORT = {
     "target_modules": "tm", "weight_decay": "wd", "warmup_ratio": "wu", "name_or_path": "model", "strategy": "",
     "dropout": "do", "alpha": "a", "seed": "s", "quantization.kind": "", "kind": "",
 }  # fmt: skip
+_WITH_REFERENCES = ("prompt.strategy", "model.", "data.", "prompt.template_file", "lora.adapter")
 # What a baseline's predictions depend on; cells that agree on it share one baseline.
 _PROMPT_SECTIONS = ("data", "prompt", "task", "model", "predict")
 # Of the data, what no prediction of the base model depends on.
@@ -40,6 +42,11 @@ class Cell:
     config: SFTConfig
     overrides: dict[str, Any]
     is_baseline: bool = False
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether weights are learnt for it; a baseline has none, and an adapter that is there is taken over."""
+        return not self.is_baseline and self.config.lora.adapter is None
 
     @property
     def digest(self) -> str:
@@ -58,6 +65,8 @@ def result_settings(config: SFTConfig) -> dict[str, Any]:
     tree["prompt"].pop("strategy_file")
     if file := config.prompt.template_file:
         tree["prompt"]["template_file"] = sha256_file(Path(file)) if Path(file).is_file() else file
+    if file := config.lora.adapter:
+        tree["lora"]["adapter"] = weights_digest(Path(file))
     tree["data"].pop("formatting_func")
     tree["data"].pop("accept")
     for split in ("train", "validation", "test"):
@@ -86,7 +95,14 @@ def expand_cells(config: SFTConfig, values: dict[str, Any], base: Path, place_of
             cells.append(Cell(name, tree, overrides))
     if problems:
         raise ConfigError(_distinct(problems))
-    return cells + (_baselines(cells) if config.predict.baseline else [])
+    own = [cell for cell in cells if cell.config.train.enabled or cell.config.lora.adapter]
+    found = own + (_baselines(cells) if config.predict.baseline else [])
+    if not found:
+        message = (
+            "leaves nobody to answer, since train.enabled is false: set it to true, or name adapters as lora.adapter"
+        )
+        raise ConfigError([Problem("predict.baseline", message, False, place_of("predict.baseline"))])
+    return found
 
 
 def _distinct(problems: list[Problem]) -> list[Problem]:
@@ -102,7 +118,7 @@ def _cell_config(
 ) -> SFTConfig | None:
     for key, value in overrides.items():
         values = with_key(values, key, value)
-    if any(key.startswith(("prompt.strategy", "model.", "data.", "prompt.template_file")) for key in overrides):
+    if any(key.startswith(_WITH_REFERENCES) for key in overrides):
         values, missing = resolve(_unresolve_strategy(values, overrides), base)
         problems += missing
     try:

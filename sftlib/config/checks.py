@@ -8,6 +8,7 @@ from typing import Any
 
 from sftlib.config.problems import Problem, did_you_mean, keys_of, section_at
 from sftlib.config.tree import SFTConfig
+from sftlib.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 
 def check_tree(config: SFTConfig) -> list[Problem]:
@@ -16,8 +17,9 @@ def check_tree(config: SFTConfig) -> list[Problem]:
 
 
 def _sources(config: SFTConfig) -> Iterator[Problem]:
-    if config.data.train is None:
-        yield Problem("data.train", "is missing: give the path of the training records")
+    if config.data.train is None and config.train.enabled and config.lora.adapter is None:
+        message = "is missing: give the path of the training records (or train.enabled: false, to evaluate only)"
+        yield Problem("data.train", message)
     if config.data.test is None and config.data.test_size is None:
         yield Problem("data.test", "is missing: give the test records, or data.test_size to split them off train")
     for split in ("train", "validation", "test"):
@@ -29,6 +31,20 @@ def _sources(config: SFTConfig) -> Iterator[Problem]:
             yield Problem(f"data.{split}", "expected exactly one of path and hub")
         if source.path and "${" not in source.path and not Path(source.path).exists():
             yield Problem(f"data.{split}.path", "there is no such file or folder", source.path)
+
+
+def _adapter(config: SFTConfig) -> Iterator[Problem]:
+    """An adapter that is there already."""
+    if config.lora.adapter is None:
+        return
+    if not config.lora.enabled:
+        yield Problem("lora.adapter", "goes with lora.enabled: true: drop one of the two", config.lora.adapter)
+    folder = Path(config.lora.adapter)
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if not (folder / name).is_file():
+            message = f"expected a folder with {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}: {name} is missing"
+            yield Problem("lora.adapter", message, config.lora.adapter)
+            return
 
 
 def _splits(config: SFTConfig) -> Iterator[Problem]:
@@ -238,5 +254,5 @@ def _sweep_key(place: str, key: str) -> Iterator[Problem]:
 
 
 _CHECKS: list[Callable[[SFTConfig], Any]] = [
-    _sources, _splits, _formatting, _task, _decisions, _engine, _parallel, _precision, _batches, _best_model, _container, _sweep,
+    _sources, _splits, _adapter, _formatting, _task, _decisions, _engine, _parallel, _precision, _batches, _best_model, _container, _sweep,
 ]  # fmt: skip

@@ -43,6 +43,9 @@ class LoraSection(Section):
     """The adapter."""
 
     enabled: bool = knob(True, "false: full fine-tuning of all weights")
+    adapter: str | None = knob(
+        None, "folder of an adapter that is there already, of sftlib or plain PEFT: it is taken over instead of trained"
+    )
     r: int = knob(32, "rank: capacity of the adapter; its size grows linearly", ge=1)
     alpha: float = knob(32, "scale: updates are multiplied by alpha / r (alpha / sqrt(r) with rslora)", gt=0)
     dropout: float = knob(0.05, "share of adapter inputs dropped in training", ge=0, lt=1)

@@ -14,7 +14,7 @@ BUNDLED = "bundled:"
 BUNDLED_DATA = Path(__file__).resolve().parent.parent / "data"
 _PATH_KEYS = (
     "data.train.path", "data.validation.path", "data.test.path", "prompt.template_file", "prompt.strategy_file",
-    "container.image",
+    "container.image", "lora.adapter",
 )  # fmt: skip
 # A strategy's generation parameters, by the names that such files use.
 _PARAMETERS = {"max_tokens": "max_new_tokens", "max_new_tokens": "max_new_tokens", "temperature": "temperature",

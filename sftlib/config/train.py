@@ -12,6 +12,9 @@ Logger = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 class TrainSection(Section):
     """How the adapter is trained."""
 
+    enabled: bool = knob(
+        True, "false: nothing is trained; the base model, and adapters named by lora.adapter, answer the test records"
+    )
     backend: Literal["trl", "unsloth"] = knob("trl", "who runs the training loop")
     epochs: float = knob(3.0, "passes over the training records", gt=0)
     max_steps: int | None = knob(None, "stop after this many optimiser steps, whatever epochs says", ge=1)

@@ -52,7 +52,7 @@ def _build(run: Run, config: SFTConfig, progress: ProgressFile) -> list[dict[str
 def _distinct(run: Run) -> dict[str, SFTConfig]:
     """One configuration for each way in which the run's trainings tokenise."""
     configs = (run.cell_config(cell.id) for cell in run.cells if not cell.is_baseline)
-    return {_shape(config): config for config in configs}
+    return {_shape(config): config for config in configs if config.lora.adapter is None}
 
 
 def _shape(config: SFTConfig) -> str:

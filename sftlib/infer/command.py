@@ -64,7 +64,7 @@ def _check_combination(arguments: argparse.Namespace) -> None:
     """Nothing that was asked for is left out in silence."""
     looks, verifies, cuts = arguments.limit is not None, arguments.verify, arguments.shards or arguments.workers
     for is_wrong, message in (
-        (arguments.adapter and not looks, "--adapter goes with --limit: shards of a run belong to the adapter that it trained"),
+        (arguments.adapter and not looks, "--adapter goes with --limit, to look at a few answers; a whole test set is answered by a cell with --set lora.adapter=DIR (docs/prediction.md)"),
         (arguments.show and not looks, "--show goes with --limit, as in --limit 4 --show"),
         (looks and arguments.limit < 1, f"--limit {arguments.limit}: expected at least 1 record to look at"),
         (looks and (verifies or cuts), "--limit only looks at the first records: drop --verify, --shards and --workers"),

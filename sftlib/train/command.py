@@ -67,6 +67,8 @@ def _run(arguments: argparse.Namespace, target: Run, request: StopRequest) -> in
 
 
 def _line(target: Run, cell: str, summary: dict) -> str:
+    if summary["train_loss"] is None:
+        return f"{cell}: {summary['taken_over']} -> {target.paths.cell(cell).adapter}"
     return (
         f"{cell}: loss {summary['train_loss']:.4f} in {summary['seconds']:.0f} s -> {target.paths.cell(cell).adapter}"
     )
@@ -74,6 +76,8 @@ def _line(target: Run, cell: str, summary: dict) -> str:
 
 def _train_or_launch(target: Run, cell: str, request: StopRequest) -> int:
     """Train here, or start the processes that the cell asks for on this machine; the exit code."""
+    if target.cell_config(cell).lora.adapter is not None:
+        return _take_over(target, cell)
     parallel = target.cell_config(cell).parallel
     if is_launched() or parallel.world_size == 1:
         _train(target, cell, request)
@@ -88,6 +92,17 @@ def _train_or_launch(target: Run, cell: str, request: StopRequest) -> int:
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as child:  # the summary is printed here
         request.listen(also=child.send_signal)
         return child.wait()
+
+
+def _take_over(target: Run, cell: str) -> int:
+    """An adapter that is there already: nothing is learnt, by however many processes."""
+    from sftlib.artifacts.progress import open_progress
+    from sftlib.train.taking_over import take_over
+
+    if is_main() and target.why_untrained(cell, deep=True):
+        with open_progress(target.paths, "train", cell, 1, "adapters") as progress:
+            take_over(target.cell_config(cell), target.paths.cell(cell), progress)
+    return 0
 
 
 def _train(target: Run, cell: str, request: StopRequest) -> None:
