@@ -28,7 +28,8 @@ STAGE = ("-m", "sftlib")
 # What would lead a stage to other code, or make it believe that something else had launched it.
 _STRANGERS = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PMI_RANK", "PMI_SIZE", "PMIX_RANK")
 _HUB_KEYS = ("model.name_or_path", "model.tokenizer")
-_PATHS = (*_HUB_KEYS, "prompt.template_file")
+_ADAPTER = "lora.adapter"
+_PATHS = (*_HUB_KEYS, "prompt.template_file", _ADAPTER)
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,9 @@ def _read_paths(run: Run) -> Iterator[str]:
             path = values.get(key) if key in values else get_key(values, key)
             if isinstance(path, str) and path.startswith("/") and not path.startswith(BUNDLED):
                 yield path
+    for cell in run.cells:  # beside the experiment, where the sweep names it so: only the cell's own file has it whole
+        if cell.overrides.get(_ADAPTER) is not None:
+            yield str(run.cell_config(cell.id).lora.adapter)
 
 
 def _overrides(run: Run) -> Iterator[dict[str, Any]]:

@@ -111,6 +111,14 @@ def test_one_of_ours_is_held_to_what_it_was_trained_with(home: Path, tmp_path: P
     assert main(["train", str(second.paths.root)]) == 2
 
 
+def test_a_container_sees_the_adapters(home: Path, tmp_path: Path) -> None:
+    from jobs.payload import binds
+
+    further = "train: {enabled: false}\nsweep: {list: [{id: a, lora.adapter: adapter}]}\n"
+    run = open_target(write(home, "six", further), [], tmp_path)
+    assert [bind.is_read_only for bind in binds(run, run.config) if bind.source == str(home / "adapter")] == [True]
+
+
 def test_other_kinds_of_adapters_are_refused(home: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(home / "adapter", tmp_path / "copy")
     about = json.loads((copy / "adapter_config.json").read_text()) | {"peft_type": "PREFIX_TUNING"}
