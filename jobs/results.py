@@ -23,7 +23,7 @@ def result_lines(run: Run) -> list[str]:
         return []
     metrics = read_json(run.paths.report.metrics_json)
     width = shutil.get_terminal_size((100, 24)).columns
-    lines = result_table(metrics["cells"], cell_seconds(run), width, num_labels=len(metrics["run"].get("labels") or []))
+    lines = result_table(metrics["cells"], cell_seconds(run), width, num_labels=len(run.config.task.labels))
     note = (
         [] if metrics.get("complete") else ["", "INCOMPLETE: " + f"sft status {run.paths.typed} says what is missing"]
     )
