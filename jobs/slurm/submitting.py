@@ -23,6 +23,8 @@ _REMEDIES = (
     ("AssocMaxSubmitJobLimit", "set cluster.max_submit to the jobs that you may have in the queue (sacctmgr show assoc)"),
     ("QOSMaxSubmitJob", "set cluster.max_submit to the jobs that you may have in the queue (sacctmgr show qos)"),
     ("Invalid job array specification", "set cluster.max_array_size to the cluster's MaxArraySize (scontrol show config)"),
+    ("failed to fetch config", "no Slurm answers on this machine: --cluster local runs without one"),
+    ("contact slurm controller", "Slurm's controller does not answer: try later (scontrol ping), or --cluster local"),
     ("partition", "sinfo lists the partitions: set cluster.partition"),
     ("account", "sacctmgr show assoc user=$USER lists your accounts: set cluster.account and cluster.qos"),
     ("time limit", "sinfo -o '%R %l' shows the partitions' limits: set cluster.*.time_min"),
