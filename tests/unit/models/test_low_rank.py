@@ -125,6 +125,18 @@ def test_on_a_quantised_base(kind: str) -> None:
     assert_like(learnt(model, x), wanted, 1e-6)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_dropout_draws_what_pefts_draws(autocast: bool) -> None:
+    plain = adapted(torch.nn.Linear, lora_dropout=0.3)
+    ours = copy.deepcopy(plain)
+    speed_up_adapters(ours)
+    x, found = torch.randn(64, WIDE), []
+    for model in (ours, plain):
+        torch.manual_seed(1)
+        found.append(learnt(model, x, autocast))
+    assert_like(*found, limit=0.02 if autocast else 1e-6)
+
+
 def test_dropout_drops_its_share_in_training_and_nothing_else() -> None:
     model = adapted(torch.nn.Linear, lora_dropout=0.25)
     speed_up_adapters(model)
