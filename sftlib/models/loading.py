@@ -116,7 +116,8 @@ def _load(config: SFTConfig, source: str, dtype: torch.dtype, *, is_base: bool =
             )
     where = str(device())
     if device().type == "cpu":
-        where += f", products by {speed_up_products(model, config.model.cpu_products)}"
+        products = speed_up_products(model, config.model.cpu_products)
+        where += f", float32 products by {products}"
     say(f"model {config.model.name_or_path}: {_format(config, dtype)}, attention {attention} ({reason}), on {where}")
     if is_4bit(config):
         keep_differentiable(model)

@@ -1,7 +1,7 @@
 """The low-rank part of a LoRA layer, added without copies of what is wide.
 
-PEFT casts the layer's input for each adapter and keeps the copy, and its dropout keeps another; it scales the wide product
-and adds it in passes of their own. Here the gradients are worked out from the input as it came, the mask and the thin
+PEFT casts the layer's input for each adapter and keeps the copy, or the one that dropout makes, with its mask; it scales the wide
+product and adds it in passes of their own. Here the gradients are worked out from the input as it came, the mask and the thin
 product. The arithmetic is PEFT's, in the same number types. Anything but plain LoRA on a linear layer stays PEFT's own.
 """
 
@@ -16,7 +16,7 @@ from peft.import_utils import is_bnb_available
 from peft.tuners import lora
 from torch.nn.functional import linear
 
-from sftlib.models.products import PLAIN, OneDnnLinear, product
+from sftlib.models.products import PLAIN, OneDnnLinear, has_many_rows, product
 
 
 def speed_up_adapters(model: Any) -> int:
@@ -37,7 +37,8 @@ class _LowRank:
         out = self.base_layer(x)
         down, up = self.lora_A[name], self.lora_B[name]
         dtype = _computed(x, down.weight)
-        multiply = product if type(down) is OneDnnLinear and dtype == torch.float32 else linear
+        is_fast = type(down) is OneDnnLinear and dtype == torch.float32 and has_many_rows(x)
+        multiply = product if is_fast else linear
         part = Part(self.scaling[name], _dropped(self.lora_dropout[name]), dtype, multiply)
         return _Added.apply(out, x, down.weight, up.weight, part)
 
@@ -97,13 +98,16 @@ class _Added(torch.autograd.Function):
     def forward(ctx: Any, base, x, down, up, part):  # type: ignore[no-untyped-def]
         rows, mask = x.reshape(-1, x.shape[-1]), None
         inputs = rows.to(part.dtype)
+        narrower = inputs if inputs.element_size() < rows.element_size() else rows
         if part.dropped:
             inputs, mask = torch.native_dropout(inputs, part.dropped, True)
         thin = part.multiply(inputs, down.to(part.dtype)).mul_(part.scale)
-        out = part.multiply(thin, up.to(part.dtype)).add_(base.reshape(-1, base.shape[-1]).to(part.dtype))
-        ctx.save_for_backward(rows, mask, thin, down, up)
-        ctx.part, ctx.shape = part, x.shape
-        return out.to(base.dtype).reshape(base.shape)
+        out = part.multiply(thin, up.to(part.dtype)).to(torch.promote_types(base.dtype, part.dtype))
+        out = out.add_(base.reshape(out.shape).to(out.dtype)).to(base.dtype)
+        ctx.save_for_backward(narrower, mask, thin, down, up)
+        ctx.part, ctx.like = part, (x.shape, x.dtype)
+        # No view, which could not be changed in place: some models do that with what a layer gives them.
+        return torch.ops.aten._unsafe_view(out, base.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -117,12 +121,13 @@ class _Added(torch.autograd.Function):
             narrow = part.multiply(wide, up.to(part.dtype).t()).mul_(part.scale)
         if for_x:
             of_x = part.multiply(narrow, down.to(part.dtype).t())
-            of_x = _masked(of_x, mask, part.dropped).to(rows.dtype).reshape(ctx.shape)
+            shape, kind = ctx.like
+            of_x = _masked(of_x, mask, part.dropped).to(kind).reshape(shape)
         if for_down:
             inputs = _masked(rows.to(part.dtype), mask, part.dropped)
             of_down = part.multiply(narrow.t(), inputs.t()).to(down.dtype)
         if for_up:  # by its transpose: products with few rows are faster than those with few columns
-            of_up = part.multiply(thin.t(), wide.t()).t().to(up.dtype, memory_format=torch.contiguous_format)
+            of_up = part.multiply(thin.t(), wide.t()).t().to(up.dtype).contiguous()
         return grad, of_x, of_down, of_up, None
 
 

@@ -53,10 +53,10 @@ class MetricsCallback(SFTCallback):
         self.progress.update(done=state.global_step, total=state.max_steps)
 
     @property
-    def warm_up_s(self) -> float:
+    def warm_up_s(self) -> float | None:
         """What the first step took more than the others: memory is asked for, kernels are chosen or compiled."""
         if self._steps < 3:
-            return 0.0
+            return None
         return max(0.0, self._first_s - (self.stepping_s - self._first_s) / (self._steps - 1))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sftlib.config.estimate.memory import peft_adds
 from sftlib.config.tree import SFTConfig
 from sftlib.errors import InputError
 from sftlib.models.low_rank import speed_up_adapters
@@ -49,8 +50,9 @@ def apply_adapter_kernel(config: SFTConfig, model: Any) -> str:
     """Our way to add an adapter's part in place of PEFT's; returns what was done, with the reason."""
     if not config.lora.enabled:
         return "none: all weights are trained"
-    if config.train.kernels == "torch" or config.train.backend == "unsloth":
-        return "peft: " + ("train.kernels is torch" if config.train.kernels == "torch" else "unsloth has its own")
+    reason = peft_adds(config)
+    if reason:
+        return f"peft: {reason}"
     return f"thin: {speed_up_adapters(model)} layers"
 
 

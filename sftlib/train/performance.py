@@ -24,7 +24,11 @@ class Took:
     """Seconds in optimiser steps, and how much of them was the first step's alone."""
 
     seconds: float
-    warm_up: float = 0.0
+    warm_up: float | None  # where it can be told
+
+    @property
+    def steady(self) -> float:
+        return self.seconds - (self.warm_up or 0.0)
 
 
 def performance(
@@ -36,7 +40,7 @@ def performance(
     share = rows.supervised_tokens / max(1, rows.tokens)
     figures = {
         "device": _device_name(), "kind": kind_of(config), "processes": ranks, "seconds": round(seconds, 2),
-        "warm_up_s": round(took.warm_up, 2),
+        "warm_up_s": took.warm_up and round(took.warm_up, 2),
         "tokens": round(trained_tokens),
         "computed_tokens": round(trained_tokens * computed), "tokens_per_s": _rate(trained_tokens, seconds),
         "supervised_tokens_per_s": _rate(trained_tokens * share, seconds),
@@ -57,7 +61,7 @@ def _arithmetic(
     rate = count / took.seconds / config.parallel.world_size
     mfu = round(rate / device.peak_flops, 4) if device and torch.cuda.is_available() else None
     return {
-        "flops": count, "flops_per_s": rate, "effort_per_s": effort(config, shape, work) / (took.seconds - took.warm_up) / config.parallel.world_size,
+        "flops": count, "flops_per_s": rate, "effort_per_s": effort(config, shape, work) / took.steady / config.parallel.world_size,
         "flops_per_token": round(count / tokens), "mfu": mfu,
     }  # fmt: skip
 

@@ -50,7 +50,9 @@ def effort(config: SFTConfig, shape: ModelShape, work: Work) -> float:
 def kind_of(config: SFTConfig) -> dict[str, Any]:
     """What must be equal for two trainings to reach the same rate on a device, roughly."""
     return {
-        "quantization": config.model.quantization.kind, "strategy": config.parallel.strategy,
+        "quantization": config.model.quantization.kind, "compute_dtype": config.model.quantization.compute_dtype,
+        "attention": config.model.attention, "backend": config.train.backend, "lora": config.lora.enabled,
+        "dora": config.lora.dora, "activation_offload": config.train.activation_offload, "strategy": config.parallel.strategy,
         "checkpointing": config.train.gradient_checkpointing, "threads": config.train.threads,
         "cpu_products": config.model.cpu_products, "dtype": config.model.dtype, "precision": config.train.precision,
         "kernels": config.train.kernels, "compile": config.train.compile,

@@ -70,10 +70,11 @@ def measured_rate(trainings: Sequence[Training], device: str, kind: dict[str, An
     found = [of for of in performances if of.get("device") == device and of.get("kind") == kind]
     if not found:
         return None
+    found = [of for of in found if of["warm_up_s"] is not None] or found  # in the others' rates it is still contained
     rates = [float(of["effort_per_s"]) for of in found]
     middle = statistics.median(rates)
     low, _, high = statistics.quantiles(rates, n=4) if len(rates) > 1 else (middle, middle, middle)
-    warm_up_s = statistics.median(float(of.get("warm_up_s", 0)) for of in found)
+    warm_up_s = statistics.median(float(of["warm_up_s"] or 0) for of in found)
     return Measured(middle, (high - low) / 2 / middle, len(rates), warm_up_s)
 
 

@@ -157,18 +157,26 @@ def _adapter_bytes(config: SFTConfig, shape: ModelShape, numbers: Numbers) -> fl
     inputs = sum(linear.inputs for linear in targets)
     # q, k and v share their input, gate and up theirs; down's is the product of the MLP.
     shared = numbers.activation * sum({_reader(linear): linear.inputs for linear in targets}.values())
-    if _has_thin_adapters(config):
-        return shared + inner + (inputs if config.lora.dropout else 0)
-    # PEFT's adapters in fp32 on 16-bit activations: each keeps its own copy of its input.
-    kept = numbers.adapter * inputs if numbers.activation == 2 else shared
-    return kept + inner + (numbers.mask * inputs if config.lora.dropout else 0)
+    copies = numbers.adapter * inputs
+    if peft_adds(config):
+        kept = copies if numbers.activation == 2 or config.lora.dropout else shared
+        return kept + inner + (numbers.mask * inputs if config.lora.dropout else 0)
+    kept = copies if numbers.base > numbers.adapter else shared  # of an input that is wider than its copy, the copy
+    return kept + inner + (inputs if config.lora.dropout else 0)
 
 
-def _has_thin_adapters(config: SFTConfig) -> bool:
-    """Where sftlib.models.low_rank adds the adapters' part: it keeps inputs as they came, and a byte of mask for each."""
+def peft_adds(config: SFTConfig) -> str | None:
+    """Why adapters are added by PEFT and not by sftlib.models.low_rank, which keeps less."""
     train = config.train
-    is_ours = train.kernels != "torch" and train.backend != "unsloth" and not train.compile
-    return is_ours and not config.lora.dora and config.parallel.strategy != "zero3"
+    reasons = {
+        "train.kernels is torch": train.kernels == "torch",
+        "unsloth has its own way": train.backend == "unsloth",
+        "compiled layers have their own way": train.compile,
+        "train.activation_offload moves copies and not what layers share": train.activation_offload,
+        "lora.dora": config.lora.dora,
+        "ZeRO-3 gathers an adapter's weights for its module": config.parallel.strategy == "zero3",
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _reader(linear: Linear) -> str:

@@ -11,18 +11,26 @@ from typing import Any
 import pytest
 import torch
 import trl
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sftlib
+from sftlib.config.tree import SFTConfig
 from sftlib.data.collation import FlatCollator
 from sftlib.data.rendering import TrainingRow
 from sftlib.data.rows import Rows
 from sftlib.errors import InputError
 from sftlib.paths import ADAPTER_WEIGHTS
 from sftlib.train.checkpointing import resolve_checkpointing
-from sftlib.train.kernels import apply_layer_kernels, choose_loss_kernel, choose_optimizer, compile_layers
+from sftlib.train.kernels import (
+    apply_adapter_kernel,
+    apply_layer_kernels,
+    choose_loss_kernel,
+    choose_optimizer,
+    compile_layers,
+)
 from sftlib.train.loss import SupervisedTrainer
 from sftlib.train.unsloth import adapter_arguments, bring_up, model_arguments
 from tests.posts import write_experiment
@@ -144,3 +152,23 @@ def test_unsloth_is_told_the_same_configuration() -> None:
     assert model["load_in_4bit"] and not model["load_in_8bit"] and model["max_seq_length"] == 2048
     with pytest.raises(InputError, match="no DoRA"):
         adapter_arguments(config(lora={"dora": True}))
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({}, "thin: 14 layers"),
+        ({"lora": {"enabled": False}}, "none: all weights are trained"),
+        ({"lora": {"target_modules": "all-linear", "dora": True}}, "peft: lora.dora"),
+        ({"train": {"kernels": "torch"}}, "peft: train.kernels is torch"),
+        ({"train": {"activation_offload": True}}, "peft: train.activation_offload moves copies and not what layers share"),
+        ({"parallel": {"strategy": "zero3"}}, "peft: ZeRO-3 gathers an adapter's weights for its module"),
+    ],
+)  # fmt: skip
+def test_who_adds_an_adapter_is_said(sections: dict, said: str, tiny_model: Path) -> None:
+    config = SFTConfig.model_validate({"lora": {"target_modules": "all-linear"}, **sections})
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    if config.lora.enabled:
+        model = get_peft_model(model, LoraConfig(target_modules="all-linear", use_dora=config.lora.dora))
+    assert apply_adapter_kernel(config, model) == said
+    assert any(type(module).__name__.startswith("LowRank") for module in model.modules()) is said.startswith("thin")

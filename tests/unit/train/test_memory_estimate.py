@@ -38,7 +38,8 @@ def family(name: str):
 CASES = [  # family, dtype, autocast, checkpointing, targets, dropout
     ("llama", torch.bfloat16, True, False, "all-linear", 0.05), ("llama", torch.bfloat16, True, True, "all-linear", 0.0),
     ("llama", torch.bfloat16, False, False, ["q_proj", "v_proj"], 0.0), ("llama", torch.float32, False, False, "all-linear", 0.05),
-    ("llama", torch.float32, False, True, "all-linear", 0.0), ("qwen3", torch.bfloat16, True, False, "all-linear", 0.0),
+    ("llama", torch.float32, False, True, "all-linear", 0.0), ("llama", torch.float32, True, False, "all-linear", 0.0),
+    ("llama", torch.float32, False, False, ["q_proj", "v_proj"], 0.05), ("qwen3", torch.bfloat16, True, False, "all-linear", 0.0),
     ("gemma3", torch.bfloat16, True, False, "all-linear", 0.0), ("gpt_oss", torch.bfloat16, True, False, "all-linear", 0.0),
 ]  # fmt: skip
 
