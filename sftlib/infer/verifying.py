@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 from sftlib.artifacts.hashing import sha256_lines
 from sftlib.artifacts.shards import VALID, ShardState, check_shard, read_shard, shard_range
@@ -12,23 +14,37 @@ from sftlib.config.rundir import Run
 from sftlib.errors import CorruptError, IncompleteError
 
 
-def verify_shards(run: Run, cells: list[str]) -> None:
+def verify_shards(run: Run, cells: list[str], *, as_json: bool = False) -> None:
     """Print what was found; raises IncompleteError when a shard is not as it should be."""
-    bad = 0
+    found = {}
     for cell in cells:
-        faults = list(_faults(run, cell))
-        print(f"{cell}: {run.num_shards - len(faults)} of {run.num_shards} shards are valid")
-        for fault in faults:
-            print(f"  {fault}")
-        paths = run.paths.cell(cell)
-        for path in [*remains(paths), *strangers(paths, run.num_shards)]:
-            print(f"  {path.name}: belongs to no shard of this run; it is never read, and sft rerun puts it away")
-        bad += len(faults)
+        found[cell] = _look_at(run, cell)
+        if not as_json:
+            print(*_lines(cell, found[cell]), sep="\n")
+    if as_json:
+        print(json.dumps({"shards": run.num_shards, "cells": found}, indent=2, ensure_ascii=False))
+    bad = sum(len(cell["faults"]) for cell in found.values())
     if bad:
         raise IncompleteError(f"{bad} shards are not there as they should be: sft rerun {run.paths.typed}")
 
 
-def _faults(run: Run, cell: str) -> Iterator[str]:
+def _look_at(run: Run, cell: str) -> dict[str, Any]:
+    faults = [{"shard": index, "reason": reason} for index, reason in _faults(run, cell)]
+    paths = run.paths.cell(cell)
+    strays = [path.name for path in (*remains(paths), *strangers(paths, run.num_shards))]
+    return {"valid": run.num_shards - len(faults), "faults": faults, "strays": strays}
+
+
+def _lines(cell: str, found: dict[str, Any]) -> Iterator[str]:
+    count = found["valid"] + len(found["faults"])
+    yield f"{cell}: {found['valid']} of {count} shards are valid"
+    for fault in found["faults"]:
+        yield f"  shard {fault['shard']} of {count}  {fault['reason']}"
+    for name in found["strays"]:
+        yield f"  {name}: belongs to no shard of this run; it is never read, and sft rerun puts it away"
+
+
+def _faults(run: Run, cell: str) -> Iterator[tuple[int, str]]:
     config = run.cell_config(cell)
     ids = sample_ids(run.split(config, "test").records, config.data.id_column)
     known = run.known_parts(cell)
@@ -42,7 +58,7 @@ def _faults(run: Run, cell: str) -> Iterator[str]:
             if not reason and len(fingerprints) > 1:
                 reason = f"foreign: predicted with other settings than shard {min(fingerprints.values())}"
         if reason:
-            yield f"shard {index} of {run.num_shards}  {reason}"
+            yield index, reason
 
 
 def _content_fault(run: Run, cell: str, state: ShardState, ids: list[str]) -> str:

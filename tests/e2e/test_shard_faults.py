@@ -119,6 +119,12 @@ def test_rerun_mends_every_damage_at_once(whole: Path, tiny_model: Path, tmp_pat
     copy_beside(run)
     leave_a_temporary(run)
     assert "sft rerun" in sft(tmp_path, "predict", str(run.paths.root), "--verify", expect=3)
+    printed = sft(tmp_path, "predict", str(run.paths.root), "--verify", "--json", expect=3)
+    found, _ = json.JSONDecoder().raw_decode(printed)  # the message behind it goes to stderr
+    assert found["shards"] == SHARDS and found["cells"]["main"] == {"valid": SHARDS, "faults": [], "strays": []}
+    told = found["cells"]["baseline"]
+    assert [fault["shard"] for fault in told["faults"]] == [1, 2] and told["valid"] == SHARDS - 2
+    assert len(told["strays"]) == 2
     said = sft(tmp_path, "rerun", str(run.paths.root))
     assert "it is no shard of this run" in said and "left behind" in said and "6 of 8 shards" in said
     assert rows(run) == before

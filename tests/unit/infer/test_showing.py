@@ -80,6 +80,7 @@ def test_a_cell_that_is_not_trained_is_named_with_the_remedy(
         (["--limit", "2", "--shards", "0"], "drop --verify, --shards and --workers"),
         (["--limit", "2", "--verify"], "drop --verify, --shards and --workers"),
         (["--verify", "--workers", "2"], "drop --shards and --workers"),
+        (["--json"], "--json goes with --verify"),
         (["--adapter", "x"], "--adapter goes with --limit"),
     ],
 )
