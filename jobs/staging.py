@@ -40,12 +40,13 @@ def staging_problems(configs: Iterable[SFTConfig], *, is_offline: bool) -> Itera
     needs = dict.fromkeys(need for config in configs for need in _needs(partial(_setting, config)))
     for kind, name, revision in needs:
         key = _KEYS.get(kind, kind)
-        if name.startswith(BUNDLED) and not _has_bundled(name.removeprefix(BUNDLED)):
+        is_bundled = name.startswith(BUNDLED)
+        if is_bundled and not _has_bundled(name.removeprefix(BUNDLED)):
             continue  # made before the first element starts
         manifest = manifest_path(kind, name, revision)
         if manifest.exists():
             yield from (Problem(key, fault, name) for fault in staged_faults(manifest, known_sha256))
-        elif is_offline and kind in _KEYS and not any(hub_snapshots(name).glob("*/*")):
+        elif is_offline and kind in _KEYS and not is_bundled and not any(hub_snapshots(name).glob("*/*")):
             message = (
                 f"is not staged in {hub_cache()}, and jobs run offline: `sft stage EXPERIMENT` where there is internet"
             )

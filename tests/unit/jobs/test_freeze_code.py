@@ -10,7 +10,7 @@ import pytest
 from jobs import freeze as freezing
 from jobs.driver import read_driver, sole_driver
 from jobs.freeze import freeze
-from jobs.staging import stage_bundled, unstaged_models
+from jobs.staging import stage_bundled, staging_problems, unstaged_models
 from sftlib.artifacts.atomic import write_json
 from sftlib.artifacts.processes import current_process
 from sftlib.config.tree import SFTConfig
@@ -93,3 +93,5 @@ def test_staging_only_what_is_missing(tmp_path, monkeypatch, capfd) -> None:
     (tmp_path / "models" / "smollm2-135m-instruct").mkdir(parents=True)
     (tmp_path / "models" / "smollm2-135m-instruct" / "config.json").touch()
     stage_bundled([config], ["exp.yaml"], sys.stdout)
+    # It lies in our own cache, with a manifest or (put there by hand, by an older version) without: no hub is asked for.
+    assert not list(staging_problems([config], is_offline=True))
