@@ -256,6 +256,7 @@ def test_status_logs_and_cancel(place: Workplace) -> None:
     assert "did you mean 'train.main'?" in place.sft("logs", "runs/latest", "train/mein", expect=2)
     assert "cancelled 4 elements" in place.sft("cancel", "runs/latest")
     wait_until("nothing is left", lambda: not in_queue(place))
+    wait_until("its supervisor has written how it ended", lambda: has_ended(place, "train/main"))  # Slurm: completing
     assert place.starts() == {"train/main": 1}
     place.latest.paths.queue.unlink(missing_ok=True)
     status = json.loads(place.sft("status", "runs/latest", "--json"))

@@ -1,7 +1,7 @@
 """LoRA layers by our way and by PEFT's, on a GPU where there is one, on a CPU anywhere: as near to the exact answer, and no
 more memory.
 
-On a GPU: pytest -m gpu tests/gpu/test_adapters.py -s
+On a GPU: pytest -m gpu tests/gpu/test_adapter_layers.py -s
 """
 
 from __future__ import annotations
