@@ -99,7 +99,7 @@ class Texts:
         if key not in self._ratios:
             counted = counted_tokens(self._trainings, config)
             told = self.lengths(counted.config) if counted else None
-            self._ratios[key] = counted.tokens / told.mean if counted and told else None
+            self._ratios[key] = told.ratio_to(counted.tokens) if counted and told else None
         return self._ratios[key]
 
 

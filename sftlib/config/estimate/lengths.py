@@ -23,17 +23,25 @@ class Lengths:
     longest: int
     mean_answer: float
     shared: int = 0  # tokens that every prompt begins with
+    around: tuple[int, int] = (0, 0)  # the template's in a row, and before the question: these are no characters
+
+    def ratio_to(self, counted: float) -> float | None:
+        """How many times as many tokens to a character there are where a record has `counted` of them."""
+        fixed, _ = self.around
+        return (counted - fixed) / (self.mean - fixed) if min(counted, self.mean) > fixed else None
 
     def scaled(self, ratio: float) -> Lengths:
         """With `ratio` times as many tokens to a character."""
-        longest, shared = math.ceil(self.longest * ratio), round(self.shared * ratio)
-        return Lengths(self.mean * ratio, longest, max(1.0, self.mean_answer * ratio), shared)
+        fixed, before = self.around
+        mean, longest = (fixed + (tokens - fixed) * ratio for tokens in (self.mean, self.longest))
+        shared = round(before + (self.shared - before) * ratio)
+        return Lengths(mean, math.ceil(longest), max(1.0, self.mean_answer * ratio), shared, self.around)
 
 
 def estimate_lengths(config: SFTConfig, records: Iterable[Any], data_format: str) -> Lengths | None:
     """Lengths of rows made from these records; None where there is none."""
-    around, _ = _around(config)
-    counted = [(asked + around, answer) for asked, answer in
+    around = _around(config)
+    counted = [(asked + around[0], answer) for asked, answer in
                (_row(record.fields, config, data_format) for record in records)]  # fmt: skip
     if not counted:
         return None
@@ -41,7 +49,7 @@ def estimate_lengths(config: SFTConfig, records: Iterable[Any], data_format: str
     totals = [min(limit, asked + answer) for asked, answer in counted]
     answers = sum(answer for _, answer in counted) / len(counted)
     shared = min(_shared(config, data_format), *totals)  # a limit may cut the beginning itself
-    return Lengths(sum(totals) / len(totals), max(totals), answers, shared)
+    return Lengths(sum(totals) / len(totals), max(totals), answers, shared, around)
 
 
 def _shared(config: SFTConfig, data_format: str) -> int:

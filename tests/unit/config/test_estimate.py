@@ -186,3 +186,19 @@ def test_history_is_read_from_summaries_of_the_same_kind(tmp_path: Path) -> None
     assert found.warm_up_s == 1
     assert measured_rate(read_trainings(tmp_path), "cpu-x", {**kind, "quantization": "nf4"}) is None
     assert measured_rate(read_trainings(tmp_path), "cpu-x", kind_of(config(model={"dtype": "bfloat16"}))) is None
+
+
+def test_what_a_template_puts_around_is_counted_and_not_scaled() -> None:
+    class Record:
+        fields = {"text": "x" * 400, "label": "hate"}  # noqa: RUF012
+
+    plain, chat = (
+        estimate_lengths(config(prompt={"template": name, "user": "{text}"}), [Record()], "labelled")
+        for name in ("plain", "chatml")
+    )
+    ratio = plain.ratio_to(plain.mean - (plain.mean - plain.around[0]) / 2)
+    assert ratio == pytest.approx(0.5), "half as many tokens to a character"
+    assert chat.scaled(ratio).mean - plain.scaled(ratio).mean == pytest.approx(chat.mean - plain.mean)
+    assert chat.scaled(ratio).shared == chat.around[1], "of which nothing is characters"
+    assert chat.scaled(1.0) == chat
+    assert chat.ratio_to(chat.around[0]) is None
