@@ -55,7 +55,14 @@ class Cell:
 
 
 def result_settings(config: SFTConfig) -> dict[str, Any]:
-    """Of the tree, what shapes an adapter and its predictions."""
+    """Of the tree, what shapes an adapter and its predictions; an adapter that is there already by its weights."""
+    settings = _shaping_settings(config)
+    if folder := config.lora.adapter:
+        settings["lora"]["adapter"] = weights_digest(Path(folder))
+    return settings
+
+
+def _shaping_settings(config: SFTConfig) -> dict[str, Any]:
     tree = config.to_dict()
     for section in ("name", "description", "preset", "sweep", "report", "cluster", "container"):
         tree.pop(section)
@@ -65,8 +72,6 @@ def result_settings(config: SFTConfig) -> dict[str, Any]:
     tree["prompt"].pop("strategy_file")
     if file := config.prompt.template_file:
         tree["prompt"]["template_file"] = sha256_file(Path(file)) if Path(file).is_file() else file
-    if file := config.lora.adapter:
-        tree["lora"]["adapter"] = weights_digest(Path(file))
     tree["data"].pop("formatting_func")
     tree["data"].pop("accept")
     for split in ("train", "validation", "test"):
@@ -77,7 +82,7 @@ def result_settings(config: SFTConfig) -> dict[str, Any]:
 
 def baseline_digest(config: SFTConfig) -> str:
     """Equal for cells that ask the base model the same: they share one baseline."""
-    settings = result_settings(config)
+    settings = _shaping_settings(config)  # no adapter's weights are read for it
     for untouched in _TRAIN_ONLY:
         settings["data"].pop(untouched)
     return sha256_value([settings[name] for name in _PROMPT_SECTIONS])

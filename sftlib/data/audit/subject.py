@@ -61,10 +61,8 @@ def experiment_subject(path: Path, overrides: list[str], profile: str | None = N
 
 def run_subject(root: Path) -> Subject:
     run = open_run(root)
-    own = [
-        cell for cell in run.cells if not cell.is_baseline
-    ] or run.cells  # of an evaluation only the base may be there
-    views = _views([(cell.id, run.cell_config(cell.id)) for cell in own])
+    own = [cell for cell in run.cells if not cell.is_baseline]
+    views = _views([(cell.id, run.cell_config(cell.id)) for cell in own or run.cells])  # the base may be there alone
     parts = read_parts(run.config, views[0].config)
     for name, part in parts.items():
         if name in run.inputs and part.sha256 and part.sha256 != run.inputs[name]["sha256"]:
