@@ -16,16 +16,17 @@ from sftlib.artifacts.processes import Process
 LAUNCHER = """
 import os, subprocess, sys
 ranks = [subprocess.Popen([sys.executable, sys.argv[1]], env={**os.environ, "RANK": str(rank)}) for rank in (0, 1, 2)]
-print(*(rank.pid for rank in ranks), flush=True)
+os.write(1, b"%d %d %d\\n" % tuple(rank.pid for rank in ranks))  # whole: unbuffered, a print is several writes
 sys.exit(max(rank.wait() for rank in ranks))
 """
 RANK = """
 import os, subprocess, time
 def wait_for_a_message_that_nobody_sends():
+    os.write(1, b"waiting\\n")
     time.sleep(600)
 def wait_for_a_helper():
     helper = subprocess.Popen(["sleep", "600"])
-    print("helper", helper.pid, flush=True)
+    os.write(1, b"helper %d\\n" % helper.pid)
     helper.wait()
 {"0": lambda: None, "1": wait_for_a_message_that_nobody_sends, "2": wait_for_a_helper}[os.environ["RANK"]]()
 """
@@ -37,9 +38,10 @@ def start(folder: Path, *command: str) -> subprocess.Popen[bytes]:
 
 
 def lines(path: Path, count: int) -> list[str]:
-    while len(found := path.read_text().splitlines()) < count:
+    """Of a log that is being written: those that have their end."""
+    while (found := path.read_text()).count("\n") < count:
         time.sleep(0.02)
-    return found
+    return found.splitlines()
 
 
 def test_ranks_that_hang_are_named_and_ended_with_what_they_started(tmp_path: Path) -> None:
@@ -48,7 +50,7 @@ def test_ranks_that_hang_are_named_and_ended_with_what_they_started(tmp_path: Pa
     launcher = start(tmp_path, str(tmp_path / "launcher.py"), str(tmp_path / "rank.py"))
     bystander = subprocess.Popen(["sleep", "600"], env={**os.environ, "RANK": "1"})  # of somebody else
     try:
-        said = " ".join(lines(tmp_path / "log", 2)).split()
+        said = " ".join(lines(tmp_path / "log", 3)).split()
         started = [Process.of(int(word)) for word in said if word.isdigit()]
         assert len(started) == 4
         with pytest.raises(TimeoutError) as error:
