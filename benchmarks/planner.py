@@ -1,10 +1,10 @@
 """What `sft plan` says a training will take, against what it took: peak memory of a step, and seconds of its steps.
 
-python -m benchmarks.planner [--write] [--steps 8] [--dtype float32]
+python -m benchmarks.planner [--write] [--steps 8] [--rounds 3] [--dtype float32]
 
 Memory is counted by torch's dispatcher (benchmarks/allocation.py), so that it is the same on every machine. Time is
-planned as a user would see it beside a few short trainings of one kind, the calibration, and compared on trainings that
-differ from it. All train in this process, in turn, behind one that warms up and does not count. Exit code 1 beyond 15%.
+planned as a user would see it beside short trainings of one kind, the calibration, and compared on trainings that
+differ from it: the median of some rounds. Each trains in a process of its own. Exit code 1 beyond 15%.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -53,24 +54,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the results")
     parser.add_argument("--steps", type=int, default=8, help="optimiser steps of each training")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each training is measured")
     parser.add_argument(
-        "--dtype", choices=["bfloat16", "float32"], help="of the trainings; as the CPU has it, if not given"
+        "--dtype", choices=["bfloat16", "float32"], help="of the trainings; each that the CPU has, if not given"
     )
     parser.add_argument("--only", choices=["memory", "time"], help="one of the two")
     arguments = parser.parse_args()
-    dtype = arguments.dtype or ("bfloat16" if has_cpu_bfloat16() else "float32")
-    rows = [
-        *(memory_rows() if arguments.only != "time" else []),
-        *(time_rows(arguments.steps, dtype) if arguments.only != "memory" else []),
-    ]
+    dtypes = [arguments.dtype] if arguments.dtype else [*(["bfloat16"] if has_cpu_bfloat16() else []), "float32"]
+    rows = memory_rows() if arguments.only != "time" else []
+    if arguments.only != "memory":
+        for dtype in dtypes:
+            rows += time_rows(arguments.steps, arguments.rounds, dtype)
     worst = {
         what: max(abs(row["error"]) for row in rows if row["what"] == what) for what in {row["what"] for row in rows}
     }
     said = ", ".join(f"{what.partition('_')[0]} {error:.1%}" for what, error in sorted(worst.items()))
     notes = [
         f"worst error: {said} (aim: {AIM:.0%})",
-        f"time: SmolLM2-135M, {dtype} LoRA on a CPU thread, {arguments.steps} steps each; planned from four trainings with r=16 on all "
-        "linear modules, batches of 8 short records",
+        f"time: SmolLM2-135M, LoRA on a CPU thread, {arguments.steps} steps each, the median of {arguments.rounds} rounds; planned from "
+        f"{3 * arguments.rounds} trainings in turn with them: r=16 on all linear modules, batches of 8 short records",
     ]
     publish("planner", "The plan against what happened", rows, notes=notes, write=arguments.write)
     return 0 if max(worst.values()) <= AIM else 1
@@ -116,20 +118,26 @@ def _memory(values: dict[str, Any], tokens: int, positions: int, checkpointing: 
     return planned, step_peak_bytes(model, tokens=tokens, positions=positions, has_autocast=True)
 
 
-def time_rows(steps: int, dtype: str) -> list[dict[str, Any]]:
+def time_rows(steps: int, rounds: int, dtype: str) -> list[dict[str, Any]]:
     """Calibrations stand between the trainings, so that a machine that changes its pace does so for both."""
-    measured, model = {}, f"model.dtype={dtype}"
+    model = f"model.dtype={dtype}"
+    took: dict[str, list[float]] = {name: [] for name in TRAININGS}
     with tempfile.TemporaryDirectory() as folder:
         known = Path(folder) / "known"
-        _train(Path(folder) / "warm-up", [model], 2)
-        for number, (name, settings) in enumerate(TRAININGS.items()):
-            if number % 2 == 0:
-                _train(known, [model, f"train.seed={number}"], steps)
-            measured[name] = _train(Path(folder) / str(number), [model, *settings], steps)
-        _train(known, [model, "train.seed=1"], steps)
+        for number in range(rounds):
+            for place, (name, settings) in enumerate(TRAININGS.items()):
+                if place % 2 == 0:
+                    _train(known, [model, f"train.seed={number * len(TRAININGS) + place}"], steps)
+                took[name].append(_train(Path(folder) / f"{name} {number}", [model, *settings], steps))
         rows = [
-            _row(name, "seconds", _plan(known, [model, *TRAININGS[name]], steps), took)
-            for name, took in measured.items()
+            _row(
+                f"{name}, {dtype}",
+                "seconds",
+                _plan(known, [model, *TRAININGS[name]], steps),
+                statistics.median(seconds),
+            )
+            | {"fastest": min(seconds), "slowest": max(seconds)}
+            for name, seconds in took.items()
         ]
     print(*rows, sep="\n", file=sys.stderr, flush=True)
     return rows
@@ -147,12 +155,12 @@ def _plan(runs: Path, settings: list[str], steps: int) -> float:
 
 def _train(runs: Path, settings: list[str], steps: int) -> float:
     """Seconds in the optimiser steps of this training, as `sft train` tells them."""
-    from sftlib.__main__ import main as sftlib
-
-    gc.collect()  # the model before this one
-    assert sftlib(["train", str(EXPERIMENT), "--runs-dir", str(runs), *_named(settings, steps)]) == 0
+    command = ["-m", "sftlib", "train", str(EXPERIMENT), "--runs-dir", str(runs), *_named(settings, steps)]
+    subprocess.run([sys.executable, *command], check=True)
     (summary,) = (runs / "latest").glob("cells/*/summary.json")
-    return float(json.loads(summary.read_text(encoding="utf-8"))["performance"]["seconds"])
+    seconds = float(json.loads(summary.read_text(encoding="utf-8"))["performance"]["seconds"])
+    print(f"{runs.name}: {seconds:.2f} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 def _named(settings: list[str], steps: int) -> list[str]:

@@ -20,7 +20,7 @@ from jobs.imagecheck import image_sha256
 from jobs.local import check_fit, drive
 from jobs.missing import find_missing
 from jobs.payload import Submission
-from jobs.plan import MERGE, Element, Need, ParallelOf, plan_elements
+from jobs.plan import MERGE, ConfigOf, Element, Need, plan_elements
 from jobs.results import result_lines
 from jobs.rows import LiveRows
 from jobs.schedule import Schedule, State
@@ -40,7 +40,7 @@ class Chain:
 
     run: Run
     config: SFTConfig  # of this submission: cluster settings may differ from those of the run's first day
-    parallel_of: ParallelOf
+    config_of: ConfigOf
     deep: bool  # re-hash what is there
     stage: Callable[[], None]  # makes the bundled model, where it is not there yet
     screen: Screen
@@ -105,7 +105,7 @@ def _run_on_slurm(chain: Chain) -> Outcome:
         mend(paths, chain.screen.say)
         live = live_ids(paths, config.cluster.poll_s)
         need = without_live(find_missing(chain.run, deep=chain.deep), live)
-        elements = to_submit(plan_elements(paths.root, config, need, chain.parallel_of), live)
+        elements = to_submit(plan_elements(paths.root, config, need, chain.config_of), live)
         if not elements:
             return _all_is_queued(chain, live)
         _say_reuse(chain, need)
@@ -145,7 +145,7 @@ def _submission(chain: Chain, elements: list[Element]) -> Submission:
 
 
 def _drive(chain: Chain, need: Need) -> tuple[Schedule, dict[str, Ending], StopRequest]:
-    elements = plan_elements(chain.run.paths.root, chain.config, need, chain.parallel_of)
+    elements = plan_elements(chain.run.paths.root, chain.config, need, chain.config_of)
     check_fit(elements, chain.config)
     submission = _submission(chain, elements)
     schedule = Schedule(elements)

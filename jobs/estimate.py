@@ -119,7 +119,8 @@ def _estimate(
         rows = round(config.train.epochs * proposal.sizes["train"])  # records, however many share a row
     tokens = round(rows * lengths.mean)
     history = measured_rate(trainings, name, kind_of(config))
-    seconds = _seconds(config, shape, lengths, tokens, device, history)
+    work = _work(config, lengths, tokens, proposal.steps(cell))
+    seconds = _seconds(config, shape, work, tokens, device, history)
     error = history.spread if history and history.count > 1 else _NO_HISTORY_ERROR
     return Estimate(
         cell.id, memory, tokens, seconds, error, device, config.parallel.world_size, history.count if history else 0,
@@ -170,19 +171,23 @@ def _rounded(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
+def _work(config: SFTConfig, lengths: Lengths, tokens: int, steps: int) -> Work:
+    share = 1.0 if config.train.loss_on == "all" else lengths.mean_answer / lengths.mean
+    passes = steps * config.train.gradient_accumulation * config.parallel.world_size
+    return Work(tokens * computed_share(config, lengths), tokens * share, lengths.mean, passes)
+
+
 def _seconds(
-    config: SFTConfig, shape: ModelShape, lengths: Lengths, tokens: int, device: Device | None, history: Measured | None
+    config: SFTConfig, shape: ModelShape, work: Work, tokens: int, device: Device | None, history: Measured | None
 ) -> float | None:
     """None on a device that nothing is known of."""
     if history is None and device is None:
         return None
-    share = 1.0 if config.train.loss_on == "all" else lengths.mean_answer / lengths.mean
-    work = Work(tokens * computed_share(config, lengths), tokens * share, lengths.mean)
     if history:
         alone = effort(config, shape, work) / history.rate
     else:
         alone = flops(config, shape, work) / expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
-    linear = share_of_linear(config, shape, alone / max(1, tokens), lengths.mean)
+    linear = share_of_linear(config, shape, alone / max(1, tokens), work.mean_length)
     return alone / config.parallel.world_size / linear + (history.warm_up_s if history else 0)
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sftlib.config.cluster import Resources
-from sftlib.config.train import ParallelSection
 from sftlib.config.tree import SFTConfig
 
 PREPARE, TRAIN, PREDICT, FOLD, MERGE = "prepare", "train", "predict", "fold", "merge"
 STAGES = (PREPARE, TRAIN, PREDICT, FOLD, MERGE)
 AFTER_OK, AFTER_ANY = "afterok", "afterany"
 
-ParallelOf = Callable[[str], ParallelSection]
+ConfigOf = Callable[[str], SFTConfig]  # of a cell
 
 
 class NamedCell(Protocol):
@@ -50,6 +49,7 @@ class Element:
     kind: str
     argv: tuple[str, ...]  # after `python -m sftlib`
     resources: Resources
+    section: str = ""  # of `cluster`, where the resources are asked for, if not as its kind
     nodes: int = 1
     processes: int = 1  # on each node; more than one in all: torchrun starts them
     workers: int = 1  # processes that the stage itself starts
@@ -57,6 +57,11 @@ class Element:
     shards: range | None = None
     after: tuple[str, ...] = ()
     condition: str = AFTER_OK
+
+    @property
+    def setting(self) -> str:
+        """Where a user asks for more."""
+        return f"cluster.{self.section or self.kind}"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -77,11 +82,12 @@ def folds(config: SFTConfig) -> bool:
     return config.train.save_merged_model and config.lora.enabled
 
 
-def plan_elements(root: Path, config: SFTConfig, need: Need, parallel_of: ParallelOf) -> list[Element]:
+def plan_elements(root: Path, config: SFTConfig, need: Need, config_of: ConfigOf) -> list[Element]:
     """The elements that fill `need`, in the order prepare, train, predict, fold, merge."""
-    elements = [_prepare(root, config)] if need.train and prepares_first(config) else []
+    learns = any(config_of(cell).lora.adapter is None for cell in need.train)
+    elements = [_prepare(root, config)] if learns and prepares_first(config) else []
     after = tuple(element.id for element in elements)
-    elements += [_train(root, config, cell, parallel_of(cell), after) for cell in need.train]
+    elements += [_train(root, config, cell, config_of(cell), after) for cell in need.train]
     for cell, shards in need.shards.items():
         after = (train_id(cell),) if cell in need.train else ()
         for part in group_shards(shards, config.predict.shards_per_job):
@@ -135,9 +141,13 @@ def _prepare(root: Path, config: SFTConfig) -> Element:
     return Element(PREPARE, PREPARE, ("data", "build", str(root)), _with_gpus(config.cluster.prepare, 0))
 
 
-def _train(root: Path, config: SFTConfig, cell: str, parallel: ParallelSection, after: tuple[str, ...]) -> Element:
-    resources = _with_gpus(config.cluster.train, parallel.gpus_per_node)
+def _train(root: Path, config: SFTConfig, cell: str, own: SFTConfig, after: tuple[str, ...]) -> Element:
     argv = (TRAIN, str(root), "--cell", cell)
+    if own.lora.adapter is not None:  # copied: no device, and no tokens
+        resources = _with_gpus(config.cluster.prepare, 0)
+        return Element(train_id(cell), TRAIN, argv, resources, PREPARE, cell=cell)
+    parallel = own.parallel
+    resources = _with_gpus(config.cluster.train, parallel.gpus_per_node)
     return Element(
         train_id(cell), TRAIN, argv, resources, nodes=parallel.nodes, processes=parallel.gpus_per_node, cell=cell,
         after=after,
@@ -156,7 +166,7 @@ def _predict(root: Path, config: SFTConfig, cell: str, shards: range, after: tup
 def _fold(root: Path, config: SFTConfig, cell: str, after: tuple[str, ...]) -> Element:
     """It asks for what a prediction takes: the merged model answers test records to prove itself."""
     argv = ("adapter", "merge", str(root), "--cell", cell)
-    return Element(f"{FOLD}/{cell}", FOLD, argv, _with_gpus(config.cluster.predict, 1), cell=cell, after=after)
+    return Element(f"{FOLD}/{cell}", FOLD, argv, _with_gpus(config.cluster.predict, 1), PREDICT, cell=cell, after=after)
 
 
 def _merge(root: Path, config: SFTConfig, others: list[Element]) -> Element:

@@ -86,8 +86,8 @@ def propose(experiment: Experiment, runs_dir: Path) -> Proposal:
     num_shards = min(experiment.config.predict.num_shards, len(splits["test"]))
     root = run_root(experiment, splits, runs_dir)
     need = full_need(experiment.cells, num_shards, fold=folds(experiment.config))
-    parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
-    elements = plan_elements(root, experiment.config, need, parallel.__getitem__)
+    configs = {cell.id: cell.config for cell in experiment.cells}
+    elements = plan_elements(root, experiment.config, need, configs.__getitem__)
     return Proposal(experiment, splits, root, num_shards, elements)
 
 

@@ -131,7 +131,7 @@ def status_rows(run: Run, jobs: Mapping[str, Job] | None = None) -> list[Row]:
     known = _Known(said, _endings(run.paths), is_driven, queued, attempts)
     rows = []
     standing_cells = list(standings(run, deep=False))
-    if prepares_first(run.config):
+    if prepares_first(run.config) and any(run.learns(cell) for cell in run.cells):
         rows.append(_prepare_row(run, standing_cells, known))
     for standing in standing_cells:
         for element in _elements(run, standing):
@@ -152,7 +152,7 @@ def _hours_of(row: Row, taken: Overlaps[float]) -> float | None:
 def _elements(run: Run, standing: Standing) -> list[Element]:
     """The cell's elements as a fresh submission would have them."""
     need = full_need([run.cell(standing.cell)], run.num_shards, fold=folds(run.config))
-    elements = plan_elements(run.paths.root, run.config, need, lambda cell: run.config.parallel)
+    elements = plan_elements(run.paths.root, run.config, need, lambda cell: run.config)
     return [element for element in elements if element.cell is not None]
 
 

@@ -12,7 +12,7 @@ from jobs.audit import refuse_audited
 from jobs.commands.options import add_experiment, add_json, load
 from jobs.estimate import Estimate, estimate_lines, estimates
 from jobs.placement import check_placement
-from jobs.plan import FOLD, MERGE, PREDICT, PREPARE, TRAIN, Element, prepares_first
+from jobs.plan import FOLD, MERGE, PREDICT, PREPARE, TRAIN, Element
 from jobs.proposal import Proposal, propose, split_counts
 from jobs.tables import number, pairs, plural, shorten, shown, table
 from sftlib.config.cells import Cell
@@ -145,18 +145,22 @@ def _estimate(found: list[Estimate]) -> list[str]:
     return ["estimate of training", *estimate_lines(found), ""] if found else []
 
 
+_AFTER = {
+    PREPARE: "", TRAIN: "", PREDICT: "train of its cell; the baseline: nothing", FOLD: "train of its cell",
+    MERGE: "all, whatever became of them",
+}  # fmt: skip
+
+
 def _elements(proposal: Proposal) -> list[str]:
-    rows = []
-    for kind, after in (
-        (PREPARE, ""),
-        (TRAIN, "prepare" if prepares_first(proposal.experiment.config) else ""),
-        (PREDICT, "train of its cell; the baseline: nothing"),
-        (FOLD, "train of its cell"),
-        (MERGE, "all, whatever became of them"),
-    ):
-        group = [element for element in proposal.elements if element.kind == kind]
-        if group:
-            rows.append([kind, number(len(group)), _each(proposal, group[0]), after])
+    groups: dict[
+        tuple[str, str], list[Element]
+    ] = {}  # adapters that are there are copied with less than a training has
+    for element in proposal.elements:
+        groups.setdefault((element.kind, element.setting), []).append(element)
+    rows = [
+        [kind, number(len(group)), _each(proposal, group[0]), _AFTER[kind] or ", ".join(group[0].after)]
+        for (kind, _), group in groups.items()
+    ]
     return table(["stage", "elements", "each", "after"], rows, "<><<")
 
 

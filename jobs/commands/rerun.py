@@ -36,14 +36,13 @@ def run(args: argparse.Namespace) -> int:
     screen = screen_for(args.json)
     config = placed(directory, args.cluster, screen.say) if args.cluster else directory.config
     configs = {cell.id: directory.cell_config(cell.id) for cell in directory.cells}
-    parallel = {name: config.parallel for name, config in configs.items()}
     need = find_missing(directory, deep=False)
-    elements = plan_elements(directory.paths.root, config, need, parallel.__getitem__)
+    elements = plan_elements(directory.paths.root, config, need, configs.__getitem__)
     check_placement(directory.paths.root, config, configs.values(), elements)
     chain = Chain(
         run=directory,
         config=config,
-        parallel_of=parallel.__getitem__,
+        config_of=configs.__getitem__,
         deep=True,
         stage=lambda: _stage(directory, args.json),
         screen=screen,

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     experiment = load(args)
     proposal = propose(experiment, args.runs_dir)
     check_placement(*proposal.placement)
-    parallel = {cell.id: cell.config.parallel for cell in experiment.cells}
+    configs = {cell.id: cell.config for cell in experiment.cells}
     is_local = experiment.config.cluster.scheduler == "local"
     if is_local and args.wait is False:
         raise InputError(
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     chain = Chain(
         run=directory,
         config=experiment.config,
-        parallel_of=parallel.__getitem__,
+        config_of=configs.__getitem__,
         deep=False,
         stage=lambda: _stage(args, experiment, directory.paths.root),
         screen=screen_for(args.json),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.attempts import Attempt
 from jobs.ending import Ending
-from jobs.plan import FOLD, PREDICT, Element
+from jobs.plan import Element
 from jobs.schedule import State
 from jobs.slurm.output import says_out_of_memory
 from jobs.slurm.queue import Job
@@ -23,8 +23,7 @@ def ending_in_slurm(attempt: Attempt, element: Element, job: Job | None) -> Endi
 
 def slurm_words(element: Element, job: Job) -> str:
     """`out of memory: ...; raise cluster.train.memory_gb (now 16)`."""
-    section = f"cluster.{PREDICT if element.kind == FOLD else element.kind}"
-    resources = element.resources
+    section, resources = element.setting, element.resources
     if job.state == "OUT_OF_MEMORY":
         now = f" (now {resources.memory_gb})" if resources.memory_gb else ""
         where = f" on {job.nodes}" if job.nodes else ""

@@ -46,15 +46,15 @@ def problems(root: Path, config: SFTConfig, elements: Sequence[Element]) -> Iter
     submission, arrays = preview(root, config, elements)
     largest: dict[tuple[object, ...], Array] = {}
     for array in arrays:
-        likeness = (array.first.kind, array.first.nodes, array.first.resources.model_dump_json())
+        likeness = (array.first.setting, array.first.nodes, array.first.resources.model_dump_json())
         if likeness not in largest or len(array.elements) > len(largest[likeness].elements):
             largest[likeness] = array
-    kinds_of: dict[str, list[str]] = {}
+    refused: dict[str, list[str]] = {}
     for array in largest.values():
         if why := _refusal(submission, array):
-            kinds_of.setdefault(why, []).append(array.first.kind)
-    for why, kinds in kinds_of.items():
-        yield Problem("cluster" if len(kinds) > 1 else f"cluster.{kinds[0]}", why, place="sbatch --test-only")
+            refused.setdefault(why, []).append(array.first.setting)
+    for why, settings in refused.items():
+        yield Problem("cluster" if len(set(settings)) > 1 else settings[0], why, place="sbatch --test-only")
 
 
 def _path_problems(root: Path) -> Iterator[Problem]:

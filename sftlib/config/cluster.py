@@ -31,7 +31,9 @@ class ClusterSection(Section):
     qos: str | None = knob(None, "Slurm quality of service")
     constraint: str | None = knob(None, "Slurm node features")
     gpu_request: str = knob("gpus-per-node={n}", "how devices are asked for: gpus-per-node={n}, gres=gpu:a100:{n}, ...")
-    prepare: Resources = knobs("the job that fills the token cache before any training; needs no device", Resources)
+    prepare: Resources = knobs(
+        "jobs without a device: the token cache before any training, copies of adapters that are there", Resources
+    )
     device: str | None = knob(
         None, "device of the nodes, for estimates of memory and time: a100-80, h100, h200, mi300x, ..."
     )

@@ -61,6 +61,10 @@ class Run:
                 return cell
         raise InputError(f"{self.paths.root} has no cell {name!r}; it has: {', '.join(cell.id for cell in self.cells)}")
 
+    def learns(self, cell: CellRecord) -> bool:
+        """Whether weights are learnt for it; a baseline has none, and an adapter that is there is taken over."""
+        return not cell.is_baseline and cell.overrides.get("lora.adapter", self.config.lora.adapter) is None
+
     def known_parts(self, name: str) -> dict[str, str | None]:
         """What a valid shard of this cell must have been predicted with, as far as the run directory tells."""
         parts: dict[str, str | None] = {"test": self.inputs["test"]["sha256"], "adapter": None}

@@ -33,8 +33,8 @@ class MetricsCallback(SFTCallback):
     def __init__(self, metrics: Path, progress: ProgressFile) -> None:
         self.metrics, self.progress = metrics, progress
         self.stepping_s = 0.0  # in optimiser steps; evaluations and checkpoints are not training
+        self.steps = 0
         self._first_s = self._began = 0.0
-        self._steps = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Before the first step, after a checkpoint was loaded."""
@@ -48,16 +48,16 @@ class MetricsCallback(SFTCallback):
         """After each optimiser step."""
         seconds = time.perf_counter() - self._began
         self.stepping_s += seconds
-        self._steps += 1
+        self.steps += 1
         self._first_s = self._first_s or seconds
         self.progress.update(done=state.global_step, total=state.max_steps)
 
     @property
     def warm_up_s(self) -> float | None:
         """What the first step took more than the others: memory is asked for, kernels are chosen or compiled."""
-        if self._steps < 3:
+        if self.steps < 3:
             return None
-        return max(0.0, self._first_s - (self.stepping_s - self._first_s) / (self._steps - 1))
+        return max(0.0, self._first_s - (self.stepping_s - self._first_s) / (self.steps - 1))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """When the trainer reports: every logging_steps, and after each evaluation."""

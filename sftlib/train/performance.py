@@ -21,8 +21,9 @@ from sftlib.data.rows import Rows
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds in optimiser steps, and how much of them was the first step's alone."""
+    """Optimiser steps, the seconds in them, and how much of these was the first step's alone."""
 
+    steps: int
     seconds: float
     warm_up: float | None  # where it can be told
 
@@ -56,7 +57,8 @@ def _arithmetic(
     shape = shape_of(model_config.to_dict())
     if shape is None or not tokens or took.seconds <= 0:
         return {"flops": None, "flops_per_s": None, "effort_per_s": None, "flops_per_token": None, "mfu": None}
-    work = Work(tokens, tokens * share, rows.tokens / max(1, len(rows)))
+    passes = took.steps * config.train.gradient_accumulation * config.parallel.world_size
+    work = Work(tokens, tokens * share, rows.tokens / max(1, len(rows)), passes)
     count, device = flops(config, shape, work), device_named(_device_name())
     rate = count / took.seconds / config.parallel.world_size
     mfu = round(rate / device.peak_flops, 4) if device and torch.cuda.is_available() else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sftlib.config import throughput
@@ -14,11 +14,13 @@ from sftlib.config.tree import SFTConfig
 
 @dataclass(frozen=True)
 class Work:
-    """What is computed: all tokens of the training, the positions with logits among them, and a row's mean length."""
+    """What is computed on all devices: tokens of the training, the positions with logits among them, a record's mean
+    length, and the passes forward and backward that this takes."""
 
     tokens: float
     positions: float
     mean_length: float
+    passes: float = 0.0
 
 
 def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
@@ -35,12 +37,16 @@ def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
 
 
 # The two products of an adapted matrix are so thin that they wait for memory: they take as long as this many ranks more
-# would at the base's rate (whole steps on a CPU, ranks from 4 to 128: 25 on a float32 base, 95 on a bfloat16 one).
-THIN_RANKS = 60
+# would at the base's rate (whole steps on a CPU, ranks from 1 to 128).
+THIN_RANKS = 32
+# A pass also does what does not grow with its tokens, in thousands of small calls: it takes as long as this many tokens
+# more (whole steps on a CPU, 140 to 690 tokens).
+PASS_TOKENS = 60
 
 
 def effort(config: SFTConfig, shape: ModelShape, work: Work) -> float:
     """`flops` as they take time: what trainings of one kind need is in proportion to it."""
+    work = replace(work, tokens=work.tokens + PASS_TOKENS * work.passes)
     count = flops(config, shape, work)
     if not config.lora.enabled:
         return count

@@ -148,6 +148,16 @@ def test_thin_products_take_more_time_than_their_operations() -> None:
     assert taken(enabled=False) == 1
 
 
+def test_many_small_passes_take_more_time_than_few_large_ones() -> None:
+    shape, chosen = shape_of(LLAMA_8B), config(lora={"target_modules": "all-linear"})
+
+    def taken(passes: float) -> float:
+        return effort(chosen, shape, Work(1e6, 0, 1000, passes)) / effort(chosen, shape, Work(1e6, 0, 1000))
+
+    assert 1 < taken(250) < 1.02 < 1.1 < taken(4000), "4,000 tokens in a pass, and 250"
+    assert flops(chosen, shape, Work(1e6, 0, 1000, 4000)) == flops(chosen, shape, Work(1e6, 0, 1000)), "no more is done"
+
+
 def test_tokens_are_those_that_a_training_on_the_same_records_counted(tmp_path: Path) -> None:
     def trained(name: str, tokens: int, **sections) -> None:
         folder = tmp_path / "run" / "cells" / name

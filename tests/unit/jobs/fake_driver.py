@@ -14,7 +14,7 @@ FAKE_STAGE = [sys.executable, str(Path(__file__).with_name("fake_stage.py"))]
 def main() -> int:
     run = open_run(Path(sys.argv[1]))
     chain = Chain(
-        run, run.config, lambda cell: run.cell_config(cell).parallel, deep=True, stage=lambda: None,
+        run, run.config, run.cell_config, deep=True, stage=lambda: None,
         screen=PlainScreen(sys.stdout), command=FAKE_STAGE, patience_s=20.0, grace_s=float(sys.argv[2]),
     )  # fmt: skip
     return run_chain(chain).code

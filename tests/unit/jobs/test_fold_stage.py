@@ -21,7 +21,7 @@ FAKE_STAGE = [sys.executable, str(Path(__file__).with_name("fake_stage.py"))]
 
 def test_each_trained_cell_is_folded_after_its_training(experiment_file, tmp_path) -> None:
     one = load_experiment(experiment_file(train={"save_merged_model": True}), [], "local")
-    elements = plan_elements(tmp_path, one.config, full_need(one.cells, 4, fold=True), lambda cell: one.config.parallel)
+    elements = plan_elements(tmp_path, one.config, full_need(one.cells, 4, fold=True), lambda cell: one.config)
     found = {element.id: element for element in elements if element.kind == FOLD}
     assert list(found) == ["fold/r4", "fold/r8"]
     assert found["fold/r4"].after == ("train/r4",) and found["fold/r4"].condition == "afterok"

@@ -22,7 +22,7 @@ def finished(make_run, child_environment) -> Run:
     """A run whose every stage the stand-in has done."""
     run = make_run(sweep={}, predict={"num_shards": 2})
     need = find_missing(run, deep=True)
-    for element in plan_elements(run.paths.root, run.config, need, lambda cell: run.config.parallel):
+    for element in plan_elements(run.paths.root, run.config, need, lambda cell: run.config):
         environment = {**child_environment, "SFTLIB_ELEMENT": element.id, "SFTLIB_STOP_FILE": "/nowhere"}
         (run.paths.root / "trace.jsonl").touch()
         argv = [sys.executable, str(Path(__file__).with_name("fake_stage.py")), *element.argv]

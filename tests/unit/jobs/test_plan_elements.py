@@ -21,8 +21,8 @@ def test_groups_cover_exactly_and_are_contiguous(shards: set[int], per_job: int)
 
 
 def elements_of(one, need=None):
-    parallel = {cell.id: cell.config.parallel for cell in one.cells}
-    return plan_elements(ROOT, one.config, need or full_need(one.cells, 4), parallel.__getitem__)
+    configs = {cell.id: cell.config for cell in one.cells}
+    return plan_elements(ROOT, one.config, need or full_need(one.cells, 4), configs.__getitem__)
 
 
 def test_everything_in_order(experiment) -> None:
@@ -97,8 +97,8 @@ def on_slurm(one, **data):
 
 def test_on_a_cluster_the_token_cache_is_filled_before_any_training(experiment) -> None:
     one = experiment()
-    parallel = {cell.id: cell.config.parallel for cell in one.cells}.__getitem__
-    elements = plan_elements(ROOT, on_slurm(one), full_need(one.cells, 4), parallel)
+    configs = {cell.id: cell.config for cell in one.cells}.__getitem__
+    elements = plan_elements(ROOT, on_slurm(one), full_need(one.cells, 4), configs)
     first, after = elements[0], {element.id: element.after for element in elements}
     assert (first.id, first.argv, first.resources.gpus) == (PREPARE, ("data", "build", "/runs/a b"), 0)
     assert after["train/r4"] == after["train/r8"] == (PREPARE,) and after["predict/baseline/0-1"] == ()
@@ -106,7 +106,22 @@ def test_on_a_cluster_the_token_cache_is_filled_before_any_training(experiment) 
     assert [element.id for element in schedule.ready()] == [PREPARE, "predict/baseline/0-1", "predict/baseline/2-3"]
     schedule.end(PREPARE, State.FAILED)
     assert schedule.states["train/r4"] is schedule.states["predict/r8/2-3"] is State.SKIPPED
-    trained = plan_elements(ROOT, on_slurm(one), Need((), {"r4": (0,)}, merge=True), parallel)
+    trained = plan_elements(ROOT, on_slurm(one), Need((), {"r4": (0,)}, merge=True), configs)
     assert PREPARE not in [element.id for element in trained], "nothing is left that would read it"
-    uncached = plan_elements(ROOT, on_slurm(one, cache=False), full_need(one.cells, 4), parallel)
+    uncached = plan_elements(ROOT, on_slurm(one, cache=False), full_need(one.cells, 4), configs)
     assert uncached[0].id == "train/r4" and uncached[0].after == ()
+
+
+def test_an_adapter_that_is_there_is_copied_with_what_a_job_without_devices_takes(experiment) -> None:
+    one = experiment(cluster={"prepare": {"cpus": 2}})
+    nodes = one.config.parallel.model_copy(update={"nodes": 2, "gpus_per_node": 4})
+    config = on_slurm(one).model_copy(update={"parallel": nodes})
+    taken = config.model_copy(update={"lora": config.lora.model_copy(update={"adapter": "/adapters/r8"})})
+    configs = {"r4": config, "r8": taken, "baseline": config}
+    found = {e.id: e for e in plan_elements(ROOT, config, full_need(one.cells, 4), configs.__getitem__)}
+    learnt, copied = found["train/r4"], found["train/r8"]
+    assert (learnt.nodes, learnt.processes, learnt.resources.gpus, learnt.setting) == (2, 4, 4, "cluster.train")
+    assert (copied.nodes, copied.processes, copied.resources.gpus, copied.resources.cpus) == (1, 1, 0, 2)
+    assert copied.setting == "cluster.prepare" and learnt.after == (PREPARE,) and copied.after == ()
+    only = plan_elements(ROOT, config, full_need(one.cells, 4), lambda cell: taken)
+    assert PREPARE not in [element.id for element in only], "nothing is learnt that would read the cache"

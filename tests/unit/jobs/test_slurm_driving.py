@@ -78,7 +78,7 @@ def drive(
         cluster = {**values["cluster"], "scheduler": "slurm", "max_submit": max_submit}
         config = SFTConfig.model_validate({**values, "cluster": cluster})
         need = full_need(run.cells, run.num_shards)
-        elements = plan_elements(run.paths.root, config, need, lambda cell: config.parallel)
+        elements = plan_elements(run.paths.root, config, need, lambda cell: config)
         clock = Clock()
         slurm = Slurm(clock, max_submit or 99, refused)
         for module, name, value in (

@@ -73,12 +73,12 @@ def test_what_is_in_the_queue_is_not_submitted_again() -> None:
     live = {"train/a": "7_0", "predict/a/0-1": "8_0", "merge": "9"}
     left = without_live(need, live)
     assert left.shards == {"a": (2, 3), "b": (0, 1, 2, 3)}
-    planned = plan_elements(Path("/runs/x"), SFTConfig(), left, lambda cell: SFTConfig().parallel)
+    planned = plan_elements(Path("/runs/x"), SFTConfig(), left, lambda cell: SFTConfig())
     new = to_submit(planned, live)
     assert "train/a" not in {element.id for element in new} and "train/b" in {element.id for element in new}
     assert {"train/a", "predict/a/0-1"} <= set(new[-1].after)
     nothing = without_live(full_need([Cell("a")], 2), {"train/a": "7", "predict/a/0-1": "8", "merge": "9"})
-    planned = plan_elements(Path("/runs/x"), SFTConfig(), nothing, lambda cell: SFTConfig().parallel)
+    planned = plan_elements(Path("/runs/x"), SFTConfig(), nothing, lambda cell: SFTConfig())
     assert to_submit(planned, {"train/a": "7", "predict/a/0-1": "8", "merge": "9"}) == []
 
 
@@ -123,7 +123,7 @@ def test_scripts_word_for_word(experiment_file, tmp_path: Path) -> None:
     )  # fmt: skip
     experiment = load_experiment(path, [], "slurm")
     config, root = experiment.config, tmp_path / "it's a run"
-    planned = plan_elements(root, config, full_need(experiment.cells, 4), lambda cell: config.parallel)
+    planned = plan_elements(root, config, full_need(experiment.cells, 4), lambda cell: config)
     text = "\n".join(f"##### {array.name}\n{script}" for array, script in scripts(*preview(root, config, planned)))
     text = text.replace(str(tmp_path), "/folder").replace(sys.executable, "python3")
     text = re.sub(r"code-[0-9a-f]{12}", "code-HASH", re.sub(r":[0-9a-f]{8}(?=['\n])", ":PLACE", text))
