@@ -33,6 +33,7 @@ TRAININGS = {
     "r=64": ["lora.r=64"],
     "r=4 on q and v": ["lora.r=4", "lora.target_modules=[q_proj, v_proj]"],
     "batch 16": ["train.batch_size=16"],
+    "4 batches of 4": ["train.batch_size=4", "train.gradient_accumulation=4"],
     "chat template": ["prompt.template=chatml"],
     "long prompt, batch 2": [*_LONG, "train.shared_prefix=off", "train.batch_size=2"],
     "long prompt, shared": [*_LONG, "train.shared_prefix=on"],
@@ -72,7 +73,7 @@ def main() -> int:
     notes = [
         f"worst error: {said} (aim: {AIM:.0%})",
         f"time: SmolLM2-135M, LoRA on a CPU thread, {arguments.steps} steps each, the median of {arguments.rounds} rounds; planned from "
-        f"{3 * arguments.rounds} trainings in turn with them: r=16 on all linear modules, batches of 8 short records",
+        f"{(len(TRAININGS) + 1) // 2 * arguments.rounds} trainings in turn with them: r=16 on all linear modules, batches of 8 short records",
     ]
     publish("planner", "The plan against what happened", rows, notes=notes, write=arguments.write)
     return 0 if max(worst.values()) <= AIM else 1

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sftlib.config.data import TaskSection
+from sftlib.data.parsing import ENGINE_ERROR
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,13 @@ class Answer:
     new_tokens: int = 0
 
 
+FAILED = Answer(None, ENGINE_ERROR)  # the model gave numbers that are none, as after a training that diverged
+
+
 def scored_answer(logprobs: list[float], task: TaskSection) -> Answer:
-    """The likeliest label, with its scores."""
+    """The likeliest label, with its scores; no label where they are no numbers: the first would win by its place."""
+    if any(map(math.isnan, logprobs)) or not math.isfinite(max(logprobs)):
+        return FAILED
     best = max(range(len(task.labels)), key=logprobs.__getitem__)
     score = positive_probability(logprobs, task.labels, task.positive)
     return Answer(task.labels[best], None, None, logprobs, score)

@@ -14,7 +14,7 @@ EXAMPLE = """examples:
   sft predict runs/latest --cell r8-lr0.001
   sft predict runs/latest --cell r8,r16 --workers 2      (two processes; one loaded base each serves both adapters)
   sft predict configs/experiments/demo_cpu.yaml --cell baseline --shards 0-1
-  sft predict runs/latest --cell baseline --limit 4 --show
+  sft predict runs/latest --cell baseline --limit 4 --show      (--json for scripts)
   sft predict runs/latest --verify --json
   torchrun --nproc-per-node 4 -m sftlib predict runs/latest     (each rank is a worker)
   accelerate launch --multi_gpu --num_processes 4 -m sftlib predict runs/latest
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify", action="store_true", help="only check what is on disk; loads no model, writes nothing"
     )
-    parser.add_argument("--json", action="store_true", help="with --verify: print what was found as JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="with --verify or --limit: print what was found, or answered, as JSON"
+    )
     parser.add_argument("--adapter", type=Path, help="predict with this adapter folder (with --limit)")
     parser.add_argument("--limit", type=int, metavar="N", help="only look at the first N records; writes nothing")
     parser.add_argument("--show", action="store_true", help="with --limit: print prompt, answer, label and time")
@@ -52,7 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         from sftlib.infer.showing import show_answers
 
         named = cells if arguments.cell else []
-        return show_answers(target, named, arguments.adapter, arguments.limit, is_long=arguments.show)
+        return show_answers(
+            target, named, arguments.adapter, arguments.limit, is_long=arguments.show, as_json=arguments.json
+        )
     if arguments.verify:
         from sftlib.infer.verifying import verify_shards
 
@@ -67,7 +71,7 @@ def _check_combination(arguments: argparse.Namespace) -> None:
     for is_wrong, message in (
         (arguments.adapter and not looks, "--adapter goes with --limit, to look at a few answers; a whole test set is answered by a cell with --set lora.adapter=DIR (docs/prediction.md)"),
         (arguments.show and not looks, "--show goes with --limit, as in --limit 4 --show"),
-        (arguments.json and not verifies, "--json goes with --verify: sft evaluate and sft merge print figures as JSON"),
+        (arguments.json and not (verifies or looks), "--json goes with --verify or --limit: sft evaluate and sft merge print figures as JSON"),
         (looks and arguments.limit < 1, f"--limit {arguments.limit}: expected at least 1 record to look at"),
         (looks and (verifies or cuts), "--limit only looks at the first records: drop --verify, --shards and --workers"),
         (verifies and cuts, "--verify checks every shard: drop --shards and --workers"),

@@ -101,7 +101,10 @@ def _fit(run: Run, config: SFTConfig, score: Callable[[list[Sample]], list[Answe
     calibration = None
     if kind != "none":
         chosen = samples if kind == "batch" else content_free(samples[0], split.records[0].fields, config)
-        shifts = _log_prior([answer.label_logprobs or [] for answer in score(chosen)])
+        known = [answer.label_logprobs for answer in score(chosen) if answer.label_logprobs is not None]
+        if not known:
+            raise InputError(f"predict.calibrate = {kind!r}: the model's scores are no numbers: look at its training")
+        shifts = _log_prior(known)
         fitted = replace(fitted, label_shifts=shifts)
         calibration = {"kind": kind, "label_shifts": shifts, "labels": config.task.labels, "records": len(chosen)}
     threshold = None
@@ -115,12 +118,12 @@ def _fit(run: Run, config: SFTConfig, score: Callable[[list[Sample]], list[Answe
 
 def _threshold(config: SFTConfig, samples: Sequence[Sample], answers: Sequence[Answer]) -> dict[str, Any]:
     rows = [
-        (s.gold == config.task.positive, a.score) for s, a in zip(samples, answers, strict=True) if s.gold is not None
+        (s.gold == config.task.positive, a.score)
+        for s, a in zip(samples, answers, strict=True)
+        if s.gold is not None and a.score is not None
     ]
     # The positive class has code 0 (metrics/counts.py): with 1 the threshold would be the best one for the other label.
-    fit = fit_threshold(
-        [int(not gold) for gold, _ in rows], [score or 0.0 for _, score in rows], config.predict.threshold
-    )
+    fit = fit_threshold([int(not gold) for gold, _ in rows], [score for _, score in rows], config.predict.threshold)
     if fit.threshold is None:
         raise InputError(
             f"predict.threshold = {config.predict.threshold!r}: the validation records hold "

@@ -10,6 +10,18 @@ from sftlib.artifacts.hashing import sha256_value
 from sftlib.data.rendering import Prompt
 
 
+class NumberCheck:
+    """Marks the rows for which the model gave no numbers; what is decoded of them afterwards means nothing."""
+
+    def __init__(self) -> None:
+        self.failed: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        now = scores.isnan().any(-1)
+        self.failed = now if self.failed is None else self.failed | now
+        return scores.masked_fill(now[:, None], 0.0)
+
+
 class AnswerConstraint:
     """Lets through only tokens by which an answer can still become one of `answers` (token ids, end of turn included)."""
 

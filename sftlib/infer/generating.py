@@ -11,9 +11,9 @@ from sftlib.artifacts.progress import say
 from sftlib.config.tree import SFTConfig
 from sftlib.data.parsing import parse_label
 from sftlib.data.rendering import Prompt, Renderer
-from sftlib.infer.answers import Answer
+from sftlib.infer.answers import FAILED, Answer
 from sftlib.infer.batches import BATCH_TOKENS, left_padded, token_batches
-from sftlib.infer.decoding import AnswerConstraint, RecordSampling, valid_answers
+from sftlib.infer.decoding import AnswerConstraint, NumberCheck, RecordSampling, valid_answers
 from sftlib.infer.engines import Tick
 from sftlib.infer.prefixes import Prefix, shared_prefix
 from sftlib.infer.scoring import label_ids
@@ -69,21 +69,26 @@ class Generator:
             for batch in token_batches(lengths, self.config.predict.batch_tokens or BATCH_TOKENS):
                 positions = [chosen[i] for i in batch]
                 found = self._batch([prompts[i] for i in positions], prefix)
-                answers |= {i: self._answer(ids) for i, ids in zip(positions, found, strict=True)}
+                answers |= dict(zip(positions, found, strict=True))
                 tick(len(batch))
         return [answers[i] for i in range(len(prompts))]
 
-    def _batch(self, prompts: list[Prompt], prefix: Prefix) -> list[list[int]]:
+    def _batch(self, prompts: list[Prompt], prefix: Prefix) -> list[Answer]:
+        check = NumberCheck()
         predict, rows = self.config.predict, [prompt.ids for prompt in prompts]
         width = max(map(len, rows))
-        processors: list[Any] = [AnswerConstraint(self._answers, width)] if self._answers else []
+        processors: list[Any] = [check, *([AnswerConstraint(self._answers, width)] if self._answers else [])]
         if predict.temperature:
             processors.append(RecordSampling(prompts, predict.seed, predict.temperature, predict.top_p))
         stopping = {"stop_strings": predict.stop, "tokenizer": self.tokenizer} if predict.stop else {}
         out = self._generate(
             rows, prefix, max_new_tokens=predict.max_new_tokens, logits_processor=processors, **stopping
         )
-        return [row[width:] for row in out.tolist()]
+        has_failed = check.failed.tolist() if check.failed is not None else [False] * len(rows)
+        return [
+            FAILED if failed else self._answer(row[width:])
+            for row, failed in zip(out.tolist(), has_failed, strict=True)
+        ]
 
     def _generate(self, rows: list[list[int]], prefix: Prefix, **arguments: Any) -> Any:
         """Greedy: what samples is a processor. Padding stands between the prefix and a row's own tokens."""

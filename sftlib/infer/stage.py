@@ -17,6 +17,7 @@ from sftlib.artifacts.strays import remove_remains
 from sftlib.config.predict import COSMETIC
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
+from sftlib.data.parsing import ENGINE_ERROR
 from sftlib.data.rendering import Renderer, tokenizer_digest
 from sftlib.data.samples import Sample, samples_of
 from sftlib.errors import InputError
@@ -117,7 +118,9 @@ def predict_shards(
         where = shard_range(len(samples), index, run.num_shards)
         table = _predict(predictor, decision, samples, where, several, progress)
         commit_shard(paths, table, parts=parts, index=index, count=run.num_shards, first_row=where.start)
-        say(f"{cell}: shard {index} of {run.num_shards}, {len(where)} records", every_rank=True)
+        failed = table["reason"].to_pylist().count(ENGINE_ERROR)
+        told = f"; for {failed} of them the model gave no numbers" if failed else ""
+        say(f"{cell}: shard {index} of {run.num_shards}, {len(where)} records{told}", every_rank=True)
 
     def is_there(index: int) -> bool:
         return check_shard(paths, index, run.num_shards, known).state == VALID

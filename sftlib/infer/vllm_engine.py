@@ -16,7 +16,7 @@ from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.data.samples import target_text
 from sftlib.errors import InputError, UnhealthyNodeError
-from sftlib.infer.answers import Answer, scored_answer
+from sftlib.infer.answers import FAILED, Answer, scored_answer
 from sftlib.infer.decoding import record_seed
 from sftlib.infer.engines import Tick
 from sftlib.infer.generating import read_answer
@@ -25,6 +25,7 @@ from sftlib.models.loading import model_source
 from sftlib.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 _QUANTIZATION = {"none": None, "nf4": "bitsandbytes", "mxfp4": None}  # mxfp4 stands in the model's own configuration
+_BROKEN_OFF = ("abort", "error")
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's kernels are made for
 
 
@@ -119,7 +120,7 @@ class _Generator(_Answerer):
         outputs = [output.outputs[0] for output in self._run([prompt.ids for prompt in prompts], parameters)]
         tick(len(prompts))
         return [
-            read_answer(
+            FAILED if output.finish_reason in _BROKEN_OFF else read_answer(
                 output.text, self._config, truncated=output.finish_reason == "length",
                 new_tokens=sum(token not in self._renderer.stop_ids for token in output.token_ids),
             )

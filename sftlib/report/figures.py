@@ -8,6 +8,7 @@ from typing import Any
 
 from sftlib.config.rundir import Run
 from sftlib.config.tree import SFTConfig
+from sftlib.data.parsing import ENGINE_ERROR
 from sftlib.report.ahead import open_pool
 from sftlib.report.cells import cell_figures
 from sftlib.report.combine import Combined
@@ -126,6 +127,9 @@ def answer_notes(config: SFTConfig, cells: Mapping[str, dict[str, Any]]) -> list
             notes.append(
                 Finding(NOTE, name, f"{unknown} predictions that are no label of the task", "counted as unparsed")
             )
+        if failed := cell["unparsed"]["reasons"].get(ENGINE_ERROR):
+            what = f"{failed} records for which the model gave no numbers"
+            notes.append(Finding(NOTE, name, what, "counted as unparsed; has its training diverged?"))
         if cell["unlabelled"]:
             notes.append(Finding(NOTE, name, f"{cell['unlabelled']} records without a known gold label", "in no rate"))
         if cell["scores"] and cell["scores"]["out_of_range"]:

@@ -38,7 +38,7 @@ def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
 
 # The two products of an adapted matrix are so thin that they wait for memory: they take as long as this many ranks more
 # would at the base's rate (whole steps on a CPU, ranks from 1 to 128).
-THIN_RANKS = 32
+THIN_RANKS = 45
 # A pass also does what does not grow with its tokens, in thousands of small calls: it takes as long as this many tokens
 # more (whole steps on a CPU, 140 to 690 tokens).
 PASS_TOKENS = 60

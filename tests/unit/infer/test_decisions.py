@@ -16,7 +16,7 @@ from sftlib.config.rundir import Run, open_target
 from sftlib.config.tree import SFTConfig
 from sftlib.data.samples import samples_of
 from sftlib.errors import InputError
-from sftlib.infer.answers import scored_answer
+from sftlib.infer.answers import FAILED, scored_answer
 from sftlib.infer.decisions import Decision, content_free
 from sftlib.infer.stage import Predictor, predict_shards
 from sftlib.metrics.thresholds import fit_threshold
@@ -120,6 +120,16 @@ def test_validation_of_one_label_is_refused(tiny_model: Path, tmp_path: Path) ->
     write_posts(tmp_path / "validation.jsonl", 6, label_binary="normal")
     run = open_target(tmp_path / "experiment.json", [], tmp_path / "runs")
     with pytest.raises(InputError, match=r"predict.threshold = 'youden'.*0 of 6 records of 'hate'"):
+        predict_shards(run, "baseline", [0], SILENT)
+
+
+@pytest.mark.parametrize("predict", [{"threshold": "f1"}, {"calibrate": "batch"}])
+def test_nothing_is_fitted_to_scores_that_are_no_numbers(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predict: dict
+) -> None:
+    run = experiment(tmp_path, tiny_model, **predict)
+    monkeypatch.setattr(Predictor, "answers", lambda self, samples: [FAILED] * len(samples))
+    with pytest.raises(InputError, match=f"predict.{next(iter(predict))} = "):
         predict_shards(run, "baseline", [0], SILENT)
 
 

@@ -14,7 +14,7 @@ from sftlib.artifacts.shards import shard_range
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.data.samples import Sample
-from sftlib.infer.answers import Answer
+from sftlib.infer.answers import FAILED, Answer
 from sftlib.infer.generating import Generator
 from tests.tiny import build_shape
 
@@ -107,6 +107,31 @@ def test_a_constrained_answer_is_always_a_label(loaded, target: str, temperature
 
 
 SAMPLED = {"temperature": 1.0, "top_p": 0.9, "seed": 3}
+
+
+@pytest.mark.parametrize("further", [{}, {"predict": SAMPLED}, {"task": TASK, "predict": {"constrain": True}}])
+def test_only_the_record_for_which_the_model_gives_no_numbers_has_no_answer(loaded, further: dict) -> None:
+    predict = {"max_new_tokens": 1, **further.get("predict", {})}
+    engine, prompts = generator(loaded, **{**further, "predict": predict})
+    engine.prepare(prompts)
+    expected = engine.answer(prompts, lambda count: None)
+    at, token = next(
+        (at, token)
+        for at, prompt in enumerate(prompts)
+        for token in prompt.ids
+        if sum(token in p.ids for p in prompts) == 1
+    )
+    overflow = (
+        loaded[0]
+        .get_input_embeddings()
+        .register_forward_hook(lambda module, given, out: out.masked_fill((given[0] == token)[..., None], torch.nan))
+    )
+    try:
+        found = engine.answer(prompts, lambda count: None)
+    finally:
+        overflow.remove()
+    assert found[at] == FAILED and FAILED not in expected
+    assert [*found[:at], *found[at + 1 :]] == [*expected[:at], *expected[at + 1 :]]
 
 
 @pytest.mark.parametrize("budget", [64, 4096])

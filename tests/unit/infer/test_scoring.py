@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sftlib.config.tree import SFTConfig
+from sftlib.data.parsing import ENGINE_ERROR
 from sftlib.data.rendering import Renderer
 from sftlib.data.samples import Sample, target_text
 from sftlib.errors import InputError
-from sftlib.infer.answers import positive_probability
+from sftlib.infer.answers import positive_probability, scored_answer
 from sftlib.infer.batches import left_padded, token_batches
 from sftlib.infer.prefixes import common_prefix
 from sftlib.infer.scoring import LabelScorer
@@ -72,6 +74,21 @@ def test_a_label_that_begins_another_is_scored_with_its_end(tiny_model: Path) ->
 def test_two_labels_with_one_text_are_refused(tiny_model: Path) -> None:
     with pytest.raises(InputError, match="two labels have the same text"):
         scorer(tiny_model, 1000, verbalizers={"hate": "x", "normal": "x"})
+
+
+def test_a_model_without_numbers_gives_no_label(tiny_model: Path) -> None:
+    engine = scorer(tiny_model, 200)
+    with torch.no_grad():
+        engine.model.model.layers[0].mlp.up_proj.weight.fill_(torch.nan)
+    found = engine.answer(prompts(engine), lambda count: None)
+    assert {(a.prediction, a.reason, a.score, a.label_logprobs) for a in found} == {(None, ENGINE_ERROR, None, None)}
+
+
+@pytest.mark.parametrize("scores", [[math.nan, -1.0], [-1.0, math.nan], [-math.inf, -math.inf], [-1.0, math.inf]])
+def test_scores_that_are_no_numbers_decide_nothing(scores: list[float]) -> None:
+    config = SFTConfig.model_validate({"task": task()})
+    assert scored_answer(scores, config.task).reason == ENGINE_ERROR
+    assert scored_answer([-math.inf, -1.0], config.task).prediction == "normal"  # a label that cannot be said
 
 
 def test_every_prompt_is_counted_once(tiny_model: Path) -> None:

@@ -42,6 +42,19 @@ def test_prompt_raw_answer_label_and_time_are_shown_and_nothing_is_written(
     assert main(["merge", str(run.paths.root)]) == 3, "a merge finds no shard"
 
 
+def test_a_script_gets_the_same_answers(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_experiment(tmp_path, tiny_model)
+    assert look(path, "--cell", "baseline", "--limit", "3") == 0
+    shown = re.findall(
+        r"^\[(.*?)\] gold '(.*?)'  answer '(.*?)'  score ([\d.]+)$", capsys.readouterr().out, re.MULTILINE
+    )
+    assert look(path, "--cell", "baseline", "--limit", "3", "--show", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    told = [(a["sample_id"], a["gold"], a["prediction"], f"{a['score']:.4f}") for a in found["answers"]]
+    assert found["cell"] == "baseline" and found["method"] == "score" and told == shown and len(shown) == 3
+    assert all("<|im_start|>user" in a["prompt"] and len(a["label_logprobs"]) == 2 for a in found["answers"])
+
+
 def test_labels_are_decided_as_in_the_shards(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +93,7 @@ def test_a_cell_that_is_not_trained_is_named_with_the_remedy(
         (["--limit", "2", "--shards", "0"], "drop --verify, --shards and --workers"),
         (["--limit", "2", "--verify"], "drop --verify, --shards and --workers"),
         (["--verify", "--workers", "2"], "drop --shards and --workers"),
-        (["--json"], "--json goes with --verify"),
+        (["--json"], "--json goes with --verify or --limit"),
         (["--adapter", "x"], "--adapter goes with --limit"),
     ],
 )

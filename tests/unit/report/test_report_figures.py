@@ -17,10 +17,12 @@ import pytest
 
 from sftlib.artifacts.shards import shard_range
 from sftlib.config.rundir import Run
+from sftlib.config.tree import SFTConfig
 from sftlib.metrics.counts import NEGATIVE, POSITIVE, UNPARSED, tally
 from sftlib.metrics.ranking import auroc, bias_aucs, tables_by_group
 from sftlib.metrics.scores import tied_table
 from sftlib.report import scored
+from sftlib.report.figures import answer_notes
 from sftlib.report.json_text import write_figures
 from sftlib.report.merge import merge_run
 from tests.unit.report.synthetic import (
@@ -467,3 +469,16 @@ def test_a_merge_needs_no_framework(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(run.paths.root)], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+def test_a_model_that_gave_no_numbers_is_named() -> None:
+    cell = {
+        "unparsed": {"reasons": {"engine_error": 3, "no_json": 1}, "unknown_labels": {}},
+        "groups": {},
+        "unlabelled": 0,
+    }
+    (note,) = answer_notes(SFTConfig(), {"r4": {**cell, "scores": None}})
+    assert (
+        str(note)
+        == "r4: 3 records for which the model gave no numbers (counted as unparsed; has its training diverged?)"
+    )
