@@ -20,6 +20,7 @@ from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Prompt, Renderer
 from sftlib.data.samples import Sample
 from sftlib.errors import InputError
+from sftlib.infer.answers import FAILED
 from sftlib.infer.engines import ENGINES, EngineSlot
 from sftlib.infer.vllm_engine import VllmEngine, lora_rank
 
@@ -60,7 +61,7 @@ def fake_vllm(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Iterator[Mod
             with torch.inference_mode():
                 table = model(torch.tensor([ids])).logits[0].log_softmax(-1)
             logprobs = [None, *({t: SimpleNamespace(logprob=table[i, t].item())} for i, t in enumerate(ids[1:]))]
-            said = SimpleNamespace(text='{"classification": "normal"}', token_ids=[1, 2], finish_reason="stop")
+            said = SimpleNamespace(text='{"classification": "normal"}', token_ids=[1, 2], finish_reason=getattr(module, "finish", "stop"))
             return SimpleNamespace(prompt_logprobs=logprobs, outputs=[said])
 
     module.LLM, module.SamplingParams = LLM, lambda **given: SimpleNamespace(**given)  # type: ignore[attr-defined]
@@ -110,6 +111,14 @@ def test_vllm_is_asked_for_what_the_strategy_says(fake_vllm: ModuleType, tiny_mo
     assert (asked[0].temperature, asked[0].top_p, asked[0].max_tokens, asked[0].stop) == (0.7, 0.9, 5, ["\n"])
     assert asked[0].structured_outputs == {"choice": ['{"classification": "hate"}', '{"classification": "normal"}']}
     assert len({parameters.seed for parameters in asked}) == 3  # equal prompts draw differently
+
+
+def test_an_answer_that_vllm_broke_off_is_none(fake_vllm: ModuleType, tiny_model: Path) -> None:
+    settings = config(tiny_model, "vllm", method="generate")
+    renderer, prompts = ask(settings, tiny_model)
+    fake_vllm.finish = "abort"  # type: ignore[attr-defined]
+    found = VllmEngine(settings, "float32").generator(renderer, settings).answer(prompts, lambda count: None)
+    assert found == [FAILED] * 3
 
 
 def test_what_vllm_cannot_do_is_said(fake_vllm: ModuleType, tiny_model: Path, tmp_path: Path) -> None:
