@@ -25,12 +25,13 @@ class Work:
 
 def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
     """Operations of a training, counted as 2 a weight and token: forward, the gradients of activations, and those of
-    what is trained. Recomputation is not counted as work done, so that checkpointing lowers the share of the peak."""
+    what is trained. Attention's products have no weights: what they need backward is twice what they need forward.
+    Recomputation is not counted as work done, so that checkpointing lowers the share of the peak."""
     matrices = shape.layers * shape.active_layer_size
     head = shape.vocab * shape.hidden
-    attention = 2 * shape.layers * shape.query * work.mean_length  # 2 products, causal: half of them
+    attention = 2 * shape.layers * shape.query * work.mean_length  # forward: 2 products, causal: half of them
     passes = 2 if config.lora.enabled else 3
-    base = 2 * passes * (work.tokens * (matrices + attention) + work.positions * head)
+    base = 2 * passes * (work.tokens * matrices + work.positions * head) + 3 * work.tokens * attention
     if not config.lora.enabled:
         return base
     return base + 6 * work.tokens * trainable_parameters(config, shape)

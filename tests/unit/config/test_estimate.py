@@ -98,6 +98,14 @@ def test_a_moe_token_meets_its_own_experts_only() -> None:
     assert shape.active_layer_size < shape.layer_size / 4
 
 
+@pytest.mark.parametrize("trained", [{"r": 8}, {"enabled": False}])
+def test_attention_needs_three_times_its_forward_products_whatever_is_trained(trained: dict) -> None:
+    shape, settings = shape_of(LLAMA_8B), config(lora=trained)
+    short, long = (flops(settings, shape, Work(1.0, 0, length)) for length in (1000, 3000))
+    forward = sum(2 * 2 * (at + 1) for at in range(2000)) / 2000  # scores and values, of each key up to its own
+    assert long - short == pytest.approx(3 * 32 * 4096 * forward, rel=0.001)
+
+
 @pytest.mark.parametrize(
     ("printed", "name"),
     [
