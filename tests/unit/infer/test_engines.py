@@ -61,7 +61,9 @@ def fake_vllm(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Iterator[Mod
             with torch.inference_mode():
                 table = model(torch.tensor([ids])).logits[0].log_softmax(-1)
             logprobs = [None, *({t: SimpleNamespace(logprob=table[i, t].item())} for i, t in enumerate(ids[1:]))]
-            said = SimpleNamespace(text='{"classification": "normal"}', token_ids=[1, 2], finish_reason=getattr(module, "finish", "stop"))
+            said = SimpleNamespace(
+                text='{"classification": "normal"}', token_ids=[1, 2], finish_reason=getattr(module, "finish", "stop")
+            )
             return SimpleNamespace(prompt_logprobs=logprobs, outputs=[said])
 
     module.LLM, module.SamplingParams = LLM, lambda **given: SimpleNamespace(**given)  # type: ignore[attr-defined]
