@@ -61,6 +61,12 @@ class UnhealthyNodeError(SftError):
     stage_code = UNHEALTHY_NODE
 
 
+class DivergedError(SftError):
+    """The training's numbers are none any more: with the same settings it would come to the same."""
+
+    stage_code = BAD_CONFIG
+
+
 class StoppedError(SftError):
     """Asked to stop by a signal or a stop file; a checkpoint is there and the element wants to be requeued."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,11 @@ def _collected(entries: Iterable[Any]) -> Curves:
         if not isinstance(entry, Mapping) or not _is_number(entry.get("step")):
             continue
         for name in CURVES:
-            if _is_number(entry.get(name)):
-                curves.setdefault(name, []).append((float(entry["step"]), float(entry[name])))
+            value = entry.get(name, "")
+            if value is None and name.endswith("loss"):
+                value = math.nan  # JSON has no word for it
+            if _is_number(value):
+                curves.setdefault(name, []).append((float(entry["step"]), float(value)))
     return curves
 
 

@@ -22,6 +22,7 @@ def training_arguments(
 ) -> trl.SFTConfig:
     """TRL's arguments for this cell; `layers` names the classes that FSDP shards one by one."""
     train = config.train
+    precision = _precision(config)
     rhythm: dict[str, Any] = _rhythm(train.eval_steps) if has_validation else {"eval_strategy": "no"}
     return trl.SFTConfig(
         output_dir=str(output_dir),
@@ -43,6 +44,7 @@ def training_arguments(
         activation_offloading=train.activation_offload,
         logging_steps=train.logging_steps,
         logging_first_step=True,
+        logging_nan_inf_filter=precision["fp16"],  # its loss scale drops such steps; else a loss that is none is told
         disable_tqdm=True,  # our own progress; two bars on one line are none
         report_to=reported_to(config),
         project=config.name,
@@ -59,7 +61,7 @@ def training_arguments(
         save_total_limit=max(2, train.save_total_limit),  # the last whole one stays until the next one is whole
         dataloader_pin_memory=torch.cuda.is_available(),
         **engine_arguments(config, list(layers)),
-        **_precision(config),
+        **precision,
         **rhythm,
         **(_best(config) if has_validation else {}),
         **_saving(config),

@@ -41,6 +41,13 @@ def mark_checkpoint(folder: Path, max_steps: int, config: SFTConfig) -> None:
     })  # fmt: skip
 
 
+def withdraw_checkpoints(folder: Path, first: int) -> None:
+    """Those of this step and later do not count any more."""
+    for path in folder.glob(f"{CHECKPOINT_PREFIX}*"):
+        if checkpoint_step(path) >= first:
+            (path / CHECKPOINT_MARK).unlink(missing_ok=True)
+
+
 def checkpoint_to_resume(cell: CellPaths, config: SFTConfig) -> Path | None:
     """The newest whole checkpoint, as rank 0 sees it; raises when this engine cannot read it."""
     found = last_checkpoint(cell.checkpoints) if is_main() else None

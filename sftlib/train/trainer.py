@@ -48,6 +48,7 @@ from sftlib.train.callbacks import (
     SFTCallback,
 )
 from sftlib.train.checkpointing import resolve_checkpointing
+from sftlib.train.divergence import DivergenceCallback, check_weights
 from sftlib.train.engines import sharded_layers
 from sftlib.train.group import check_world, main_first, open_group, wait_for_all
 from sftlib.train.kernels import (
@@ -166,7 +167,7 @@ class SFTTrainer:
             head_places=self.config.train.head_tokens,
             loss_kernel=self.kernels["loss"],
             peft_config=None if self.config.train.backend == "unsloth" else lora_config(self.config),
-            callbacks=[self.metering, *self._watching(), self.checkpointing, *self.callbacks],
+            callbacks=[self.metering, DivergenceCallback(self.config), *self._watching(), self.checkpointing, *self.callbacks],
             lora_plus_ratio=self.config.lora.lora_plus_ratio,
         )
         self.trl_trainer = trainer
@@ -206,6 +207,8 @@ class SFTTrainer:
         weights = gathered_weights(trainer)
         if not is_main():
             return None
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        check_weights(model, weights, self.config, self.cell.checkpoints, trainer.state.global_step)
         facts = {
             "base": model_identity(self.config),
             "prompt_sha256": self.processor.renderer.fingerprint(),
@@ -213,7 +216,6 @@ class SFTTrainer:
             "dtype": self.dtype,
         }
         card = model_card(self.config, self.cell.name, metrics.get("train_loss"))
-        model = trainer.accelerator.unwrap_model(trainer.model)
         return publish_adapter(model, self.tokenizer, self.cell, facts, card, weights)
 
     def _performance(self, trainer: SupervisedTrainer, rows: Rows) -> dict[str, Any]:
