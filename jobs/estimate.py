@@ -188,7 +188,12 @@ def _seconds(
     else:
         alone = flops(config, shape, work) / expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
     linear = share_of_linear(config, shape, alone / max(1, tokens), work.mean_length)
-    return alone / config.parallel.world_size / linear + (history.warm_up_s if history else 0)
+    seconds = alone / config.parallel.world_size / linear
+    if history is None:
+        return seconds
+    a_pass = seconds / max(1.0, work.passes / config.parallel.world_size)
+    # On a GPU kernels are chosen or compiled, whatever a pass takes; a CPU asks for as much memory as a pass needs.
+    return seconds + (history.warm_up_s if device else history.warm_up_passes * a_pass)
 
 
 def estimate_lines(found: list[Estimate]) -> list[str]:

@@ -32,7 +32,9 @@ class DivergenceCallback(SFTCallback):
         if all(map(math.isfinite, losses)):
             self._sound = state.global_step
             return
-        what = f"the loss at step {state.global_step} of {state.max_steps} is no number (at step {self._sound} it was one)"
+        what = (
+            f"the loss at step {state.global_step} of {state.max_steps} is no number (at step {self._sound} it was one)"
+        )
         raise _diverged(what, self.config, Path(args.output_dir), self._sound)
 
 

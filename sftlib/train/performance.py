@@ -21,15 +21,19 @@ from sftlib.data.rows import Rows
 
 @dataclass(frozen=True)
 class Took:
-    """Optimiser steps, the seconds in them, and how much of these was the first step's alone."""
+    """Passes forward and backward on a device, the seconds in them, and how much of these was the first step's alone."""
 
-    steps: int
+    passes: int
     seconds: float
     warm_up: float | None  # where it can be told
 
     @property
     def steady(self) -> float:
         return self.seconds - (self.warm_up or 0.0)
+
+    @property
+    def warm_up_passes(self) -> float | None:
+        return self.warm_up and self.warm_up * self.passes / self.steady
 
 
 def performance(
@@ -42,6 +46,7 @@ def performance(
     figures = {
         "device": _device_name(), "kind": kind_of(config), "processes": ranks, "seconds": round(seconds, 2),
         "warm_up_s": took.warm_up and round(took.warm_up, 2),
+        "warm_up_passes": took.warm_up_passes and round(took.warm_up_passes, 2),
         "tokens": round(trained_tokens),
         "computed_tokens": round(trained_tokens * computed), "tokens_per_s": _rate(trained_tokens, seconds),
         "supervised_tokens_per_s": _rate(trained_tokens * share, seconds),
@@ -57,7 +62,7 @@ def _arithmetic(
     shape = shape_of(model_config.to_dict())
     if shape is None or not tokens or took.seconds <= 0:
         return {"flops": None, "flops_per_s": None, "effort_per_s": None, "flops_per_token": None, "mfu": None}
-    passes = took.steps * config.train.gradient_accumulation * config.parallel.world_size
+    passes = took.passes * config.parallel.world_size
     work = Work(tokens, tokens * share, rows.tokens / max(1, len(rows)), passes)
     count, device = flops(config, shape, work), device_named(_device_name())
     rate = count / took.seconds / config.parallel.world_size

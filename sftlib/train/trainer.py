@@ -167,7 +167,13 @@ class SFTTrainer:
             head_places=self.config.train.head_tokens,
             loss_kernel=self.kernels["loss"],
             peft_config=None if self.config.train.backend == "unsloth" else lora_config(self.config),
-            callbacks=[self.metering, DivergenceCallback(self.config), *self._watching(), self.checkpointing, *self.callbacks],
+            callbacks=[
+                self.metering,
+                DivergenceCallback(self.config),
+                *self._watching(),
+                self.checkpointing,
+                *self.callbacks,
+            ],
             lora_plus_ratio=self.config.lora.lora_plus_ratio,
         )
         self.trl_trainer = trainer
@@ -223,7 +229,8 @@ class SFTTrainer:
         computed = self.batches.computed / self.batches.tokens
         # Batches by length begin with the longest: its surplus is no warm-up.
         warm_up = None if self.config.train.group_by_length else self.metering.warm_up_s
-        took = Took(self.metering.steps, self.metering.stepping_s, warm_up)
+        passes = self.metering.steps * self.config.train.gradient_accumulation
+        took = Took(passes, self.metering.stepping_s, warm_up)
         return performance(self.settled, model.config, rows, trainer.trained_tokens, took, computed)
 
     def _save_merged_model(self) -> str | None:

@@ -42,7 +42,7 @@ def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
 THIN_RANKS = 45
 # A pass also does what does not grow with its tokens, in thousands of small calls: it takes as long as this many tokens
 # more (whole steps on a CPU, 140 to 690 tokens).
-PASS_TOKENS = 60
+PASS_TOKENS = 45
 
 
 def effort(config: SFTConfig, shape: ModelShape, work: Work) -> float:

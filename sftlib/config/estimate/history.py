@@ -62,6 +62,7 @@ class Measured:
     spread: float  # half the distance between the quartiles, as a share of the rate
     count: int
     warm_up_s: float = 0.0  # what a first step takes more than the others
+    warm_up_passes: float = 0.0  # the same, as so many passes of the others
 
 
 def measured_rate(trainings: Sequence[Training], device: str, kind: dict[str, Any]) -> Measured | None:
@@ -74,8 +75,8 @@ def measured_rate(trainings: Sequence[Training], device: str, kind: dict[str, An
     rates = [float(of["effort_per_s"]) for of in found]
     middle = statistics.median(rates)
     low, _, high = statistics.quantiles(rates, n=4) if len(rates) > 1 else (middle, middle, middle)
-    warm_up_s = statistics.median(float(of["warm_up_s"] or 0) for of in found)
-    return Measured(middle, (high - low) / 2 / middle, len(rates), warm_up_s)
+    warm_up = (statistics.median(float(of.get(name) or 0) for of in found) for name in ("warm_up_s", "warm_up_passes"))
+    return Measured(middle, (high - low) / 2 / middle, len(rates), *warm_up)
 
 
 @dataclass(frozen=True)

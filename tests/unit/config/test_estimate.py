@@ -195,13 +195,19 @@ def test_history_is_read_from_summaries_of_the_same_kind(tmp_path: Path) -> None
     for index, (rate, device) in enumerate([(100.0, "cpu-x"), (110.0, "cpu-x"), (120.0, "cpu-x"), (9.0, "other")]):
         folder = tmp_path / "run" / "cells" / f"c{index}"
         folder.mkdir(parents=True)
-        performance = {"device": device, "kind": kind, "effort_per_s": rate, "warm_up_s": index}
+        performance = {
+            "device": device,
+            "kind": kind,
+            "effort_per_s": rate,
+            "warm_up_s": index,
+            "warm_up_passes": 2 * index,
+        }
         (folder / "summary.json").write_text(json.dumps({"performance": performance}))
     (tmp_path / "run" / "cells" / "c0" / "summary.json.tmp").write_text("{")
     (tmp_path / "latest").symlink_to("run")
     found = measured_rate(read_trainings(tmp_path), "cpu-x", kind)
     assert found is not None and (found.rate, found.count) == (110.0, 3) and 0 < found.spread < 0.2
-    assert found.warm_up_s == 1
+    assert (found.warm_up_s, found.warm_up_passes) == (1, 2)
     assert measured_rate(read_trainings(tmp_path), "cpu-x", {**kind, "quantization": "nf4"}) is None
     assert measured_rate(read_trainings(tmp_path), "cpu-x", kind_of(config(model={"dtype": "bfloat16"}))) is None
 

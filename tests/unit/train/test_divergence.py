@@ -33,12 +33,16 @@ class Overflow(SFTCallback):
 
 
 def train(folder: Path, model: Path, *callbacks: SFTCallback) -> None:
-    config = sftlib.SFTConfig.from_file(write_experiment(folder, model), ["train.save_steps=1", "train.logging_steps=2"])
+    config = sftlib.SFTConfig.from_file(
+        write_experiment(folder, model), ["train.save_steps=1", "train.logging_steps=2"]
+    )
     sftlib.SFTTrainer(config, callbacks, output_dir=folder / "out").train()
 
 
 def test_it_ends_at_the_next_log_and_goes_on_from_what_is_sound(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"step 4 of 6 is no number \(at step 2 it was one\).*lower train.learning_rate"):
+    with pytest.raises(
+        DivergedError, match=r"step 4 of 6 is no number \(at step 2 it was one\).*lower train.learning_rate"
+    ):
         train(tmp_path, tiny_model, Overflow(3))
     assert DivergedError.stage_code == BAD_CONFIG, "a supervisor does not start it again"
     cell = CellPaths(tmp_path / "out")
@@ -59,7 +63,7 @@ def test_it_is_told_also_where_only_the_last_step_did_it(tiny_model: Path, tmp_p
 def test_its_curve_says_so(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps({"step": i, "loss": 1.0 if i < 40 else None}) + "\n" for i in range(60)))
-    assert judge(metrics_curves(path)).kind == "diverged"
+    assert judge(metrics_curves(path)).verdict == "diverged"
 
 
 def test_weights_that_an_engine_gathered_are_looked_at(tmp_path: Path) -> None:
