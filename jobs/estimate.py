@@ -13,6 +13,7 @@ from jobs import machine
 from jobs.proposal import Proposal
 from jobs.tables import duration, table
 from sftlib.artifacts.host import cpu_model, has_cpu_bfloat16
+from sftlib.config.batching import WORTH, merged_accumulation
 from sftlib.config.cells import Cell
 from sftlib.config.estimate.compute import Work, effort, expected_rate, flops, kind_of, share_of_linear
 from sftlib.config.estimate.devices import Device, device_named
@@ -115,7 +116,7 @@ def _estimate(
     device, name = device_of(config.cluster.device, config.cluster.scheduler)
     config, memory = _memory(config, shape, lengths, device)
     rows = proposal.steps(cell) * effective_batch(config)
-    if config.train.max_steps is None and config.train.packing:
+    if _fills_rows(config):
         rows = round(config.train.epochs * proposal.sizes["train"])  # records, however many share a row
     tokens = round(rows * lengths.mean)
     history = measured_rate(trainings, name, kind_of(config))
@@ -173,8 +174,26 @@ def _rounded(value: int, multiple: int) -> int:
 
 def _work(config: SFTConfig, lengths: Lengths, tokens: int, steps: int) -> Work:
     share = 1.0 if config.train.loss_on == "all" else lengths.mean_answer / lengths.mean
-    passes = steps * config.train.gradient_accumulation * config.parallel.world_size
-    return Work(tokens * computed_share(config, lengths), tokens * share, lengths.mean, passes)
+    computed = tokens * computed_share(config, lengths)
+    return Work(computed, tokens * share, lengths.mean, _passes(config, lengths, tokens, steps))
+
+
+def _passes(config: SFTConfig, lengths: Lengths, tokens: int, steps: int) -> float:
+    """On all devices. Full rows have a size; records that share their beginning make one pass of a step."""
+    train = config.train
+    if _fills_rows(config):
+        return tokens / _load(config, lengths).tokens
+    share, accumulation = computed_share(config, lengths), train.gradient_accumulation
+    if train.shared_prefix == "on" or share * WORTH <= 1:
+        step_tokens = train.batch_size * accumulation * lengths.mean * share
+        accumulation = merged_accumulation(accumulation, step_tokens, train.batch_size * lengths.longest)
+    return steps * accumulation * config.parallel.world_size
+
+
+def _fills_rows(config: SFTConfig) -> bool:
+    """Whether the number of steps is known only when the rows are planned."""
+    train = config.train
+    return train.max_steps is None and bool(train.packing or train.tokens_per_batch)
 
 
 def _seconds(

@@ -35,6 +35,7 @@ from sftlib.config.rundir import Run
 from sftlib.paths import RunPaths
 
 LOST = "lost"
+_SHAPING = ("parallel", "lora.adapter")  # by these a cell's elements are others than the experiment's
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,9 @@ def status_rows(run: Run, jobs: Mapping[str, Job] | None = None) -> list[Row]:
     known = _Known(said, _endings(run.paths), is_driven, queued, attempts)
     rows = []
     standing_cells = list(standings(run, deep=False))
-    if prepares_first(run.config) and any(run.learns(cell) for cell in run.cells):
-        rows.append(_prepare_row(run, standing_cells, known))
+    learning = {cell.id for cell in run.cells if run.learns(cell)}
+    if prepares_first(run.config) and learning:
+        rows.append(_prepare_row(run, [cell for cell in standing_cells if cell.cell in learning], known))
     for standing in standing_cells:
         for element in _elements(run, standing):
             rows.append(_status_row(element, standing, known))
@@ -152,7 +154,9 @@ def _hours_of(row: Row, taken: Overlaps[float]) -> float | None:
 def _elements(run: Run, standing: Standing) -> list[Element]:
     """The cell's elements as a fresh submission would have them."""
     need = full_need([run.cell(standing.cell)], run.num_shards, fold=folds(run.config))
-    elements = plan_elements(run.paths.root, run.config, need, lambda cell: run.config)
+    overrides = run.cell(standing.cell).overrides
+    config = run.cell_config(standing.cell) if any(key.startswith(_SHAPING) for key in overrides) else run.config
+    elements = plan_elements(run.paths.root, run.config, need, lambda cell: config)
     return [element for element in elements if element.cell is not None]
 
 

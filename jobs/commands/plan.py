@@ -152,9 +152,8 @@ _AFTER = {
 
 
 def _elements(proposal: Proposal) -> list[str]:
-    groups: dict[
-        tuple[str, str], list[Element]
-    ] = {}  # adapters that are there are copied with less than a training has
+    # By setting too: an adapter that is there is copied with less than a training has.
+    groups: dict[tuple[str, str], list[Element]] = {}
     for element in proposal.elements:
         groups.setdefault((element.kind, element.setting), []).append(element)
     rows = [

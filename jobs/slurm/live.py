@@ -49,7 +49,7 @@ def without_live(need: Need, live: Mapping[str, str]) -> Need:
 def to_submit(elements: list[Element], live: Mapping[str, str]) -> list[Element]:
     """The planned elements that are not in the queue; a merge also waits for those that are."""
     new = [element for element in elements if element.id not in live or element.kind == MERGE]
-    if not any(element.kind == TRAIN for element in new):
+    if not any(PREPARE in element.after for element in new if element.kind == TRAIN):
         new = [element for element in new if element.kind != PREPARE]  # those who wait for it are in the queue already
     if all(element.kind == MERGE for element in new) and MERGE in live:
         return []

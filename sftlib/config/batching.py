@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+WORTH = 1.1  # shared beginnings, and on a GPU another attention kernel, have to gain at least this much
+
 
 @dataclass(frozen=True)
 class Work:
@@ -38,3 +40,10 @@ def tree_work(segments: Sequence[Sequence[int]]) -> Work:
         own = end - start
         pairs += own * (own + 1) // 2 + (until - end) * own
     return Work(tokens, pairs)
+
+
+def merged_accumulation(accumulation: int, step_tokens: float, budget: float) -> int:
+    """Into how many batches a step is cut whose records stand behind one copy of their beginning: as few as compute no
+    more tokens at once than `budget`."""
+    parts = (n for n in range(1, accumulation + 1) if accumulation % n == 0)
+    return next((n for n in parts if step_tokens / n <= budget), accumulation)

@@ -103,16 +103,16 @@ def _fit(run: Run, config: SFTConfig, score: Callable[[list[Sample]], list[Answe
         chosen = samples if kind == "batch" else content_free(samples[0], split.records[0].fields, config)
         known = [answer.label_logprobs for answer in score(chosen) if answer.label_logprobs is not None]
         if not known:
-            raise InputError(f"predict.calibrate = {kind!r}: the model's scores are no numbers: look at its training")
+            raise _no_numbers("calibrate", kind)
         shifts = _log_prior(known)
         fitted = replace(fitted, label_shifts=shifts)
-        calibration = {"kind": kind, "label_shifts": shifts, "labels": config.task.labels, "records": len(chosen)}
+        calibration = {"kind": kind, "label_shifts": shifts, "labels": config.task.labels, "records": len(known)}
     threshold = None
     if config.predict.threshold != "argmax":
         answers = [fitted.decide(answer, config) for answer in score(samples)]
         threshold = _threshold(config, samples, answers)
         say(f"threshold {threshold['value']:.4f} on the score of {config.task.positive!r}, best {threshold['objective']} "
-            f"({threshold['objective_value']:.3f}) on {len(samples)} validation records")  # fmt: skip
+            f"({threshold['objective_value']:.3f}) on {threshold['records']} validation records")  # fmt: skip
     return {"calibration": calibration, "threshold": threshold}
 
 
@@ -122,6 +122,8 @@ def _threshold(config: SFTConfig, samples: Sequence[Sample], answers: Sequence[A
         for s, a in zip(samples, answers, strict=True)
         if s.gold is not None and a.score is not None
     ]
+    if not any(answer.score is not None for answer in answers):
+        raise _no_numbers("threshold", config.predict.threshold)
     # The positive class has code 0 (metrics/counts.py): with 1 the threshold would be the best one for the other label.
     fit = fit_threshold([int(not gold) for gold, _ in rows], [score for _, score in rows], config.predict.threshold)
     if fit.threshold is None:
@@ -131,6 +133,10 @@ def _threshold(config: SFTConfig, samples: Sequence[Sample], answers: Sequence[A
             f"fitted: give validation records of both kinds, or set argmax"
         )
     return {"value": fit.threshold, "objective": fit.objective, "objective_value": fit.value, "records": len(rows)}
+
+
+def _no_numbers(key: str, value: str) -> InputError:
+    return InputError(f"predict.{key} = {value!r}: the model's scores are no numbers: look at its training")
 
 
 def content_free(sample: Sample, fields: dict[str, Any], config: SFTConfig) -> list[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -73,6 +74,7 @@ def _to_json(look: Look, *, is_long: bool) -> dict[str, Any]:
     answers = [
         {
             "sample_id": sample.id, "gold": sample.gold, **asdict(answer), "prompt_tokens": len(prompt.ids),
+            "label_logprobs": answer.label_logprobs and [x if math.isfinite(x) else None for x in answer.label_logprobs],
             **({"prompt": prompt.text} if is_long else {}),
         }
         for sample, prompt, answer in look.rows

@@ -119,7 +119,7 @@ def predict_shards(
         table = _predict(predictor, decision, samples, where, several, progress)
         commit_shard(paths, table, parts=parts, index=index, count=run.num_shards, first_row=where.start)
         failed = table["reason"].to_pylist().count(ENGINE_ERROR)
-        told = f"; for {failed} of them the model gave no numbers" if failed else ""
+        told = f"; {failed} of them have no answer: the model gave no numbers" if failed else ""
         say(f"{cell}: shard {index} of {run.num_shards}, {len(where)} records{told}", every_rank=True)
 
     def is_there(index: int) -> bool:

@@ -128,8 +128,8 @@ def answer_notes(config: SFTConfig, cells: Mapping[str, dict[str, Any]]) -> list
                 Finding(NOTE, name, f"{unknown} predictions that are no label of the task", "counted as unparsed")
             )
         if failed := cell["unparsed"]["reasons"].get(ENGINE_ERROR):
-            what = f"{failed} records for which the model gave no numbers"
-            notes.append(Finding(NOTE, name, what, "counted as unparsed; has its training diverged?"))
+            why = "counted as unparsed; the model gave no numbers (has its training diverged?), or the engine broke off"
+            notes.append(Finding(NOTE, name, f"{failed} records that the engine could not answer", why))
         if cell["unlabelled"]:
             notes.append(Finding(NOTE, name, f"{cell['unlabelled']} records without a known gold label", "in no rate"))
         if cell["scores"] and cell["scores"]["out_of_range"]:

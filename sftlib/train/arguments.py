@@ -44,7 +44,9 @@ def training_arguments(
         activation_offloading=train.activation_offload,
         logging_steps=train.logging_steps,
         logging_first_step=True,
-        logging_nan_inf_filter=precision["fp16"],  # its loss scale drops such steps; else a loss that is none is told
+        logging_nan_inf_filter=precision[
+            "fp16"
+        ],  # its loss scale drops such steps; else a loss that is none is told (divergence.py)
         disable_tqdm=True,  # our own progress; two bars on one line are none
         report_to=reported_to(config),
         project=config.name,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sftlib.config.batching import Work, padded_work, tree_work
+from sftlib.config.batching import WORTH, Work, merged_accumulation, padded_work, tree_work
 from sftlib.config.tree import SFTConfig
 from sftlib.data.collation import FlatCollator, SupervisedCollator
 from sftlib.data.layout import lay_out
@@ -22,7 +22,6 @@ from sftlib.errors import InputError
 from sftlib.models.tree_support import use_tree_attention
 
 _SAMPLED = 24  # batches that the choice is made on
-_WORTH = 1.1  # on a GPU another attention kernel has to gain at least this much
 
 
 @dataclass(frozen=True)
@@ -153,11 +152,11 @@ def _chosen(config: SFTConfig, works: dict[str, Work], refusal: str | None, mode
                 "train.shared_prefix: flash attention has no word for shared beginnings: set model.attention to auto"
             )
         return BatchPlan("shared", "train.shared_prefix is on", *sizes)
-    if train.shared_prefix == "auto" and gain >= _WORTH and not varlen:
+    if train.shared_prefix == "auto" and gain >= WORTH and not varlen:
         return BatchPlan("shared", f"shared beginnings save a factor of {gain:.1f}", *sizes)
     gain = costs["padded"] / costs["flat"]
     must = train.layout == "flat" or train.packing or bool(train.tokens_per_batch)
-    if must or gain >= (_WORTH if torch.cuda.is_available() else 1.0):
+    if must or gain >= (WORTH if torch.cuda.is_available() else 1.0):
         reason = f"padding would cost a factor of {gain:.1f}"
         return BatchPlan("flat", reason, *sizes, varlen=varlen)
     return BatchPlan("padded", f"flat rows would gain a factor of {gain:.1f} only", *sizes)
@@ -175,17 +174,9 @@ def _shape(model: Any) -> tuple[int, int, int]:
 
 def _merged(plan: BatchPlan, rows: Rows, works: dict[str, Work]) -> BatchPlan:
     """Accumulated batches become one while it computes no more tokens than one padded batch of the longest would."""
-    accumulation = plan.accumulation
     budget = plan.batch_size * int(rows.lengths.max())
-    step_tokens = works["shared"].tokens / _SAMPLED
-    for parts in _divisors(accumulation):
-        if step_tokens / parts <= budget:
-            return replace(plan, batch_size=plan.batch_size * accumulation // parts, accumulation=parts)
-    return plan
-
-
-def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]
+    parts = merged_accumulation(plan.accumulation, works["shared"].tokens / _SAMPLED, budget)
+    return replace(plan, batch_size=plan.batch_size * plan.accumulation // parts, accumulation=parts)
 
 
 def _planned(plan: BatchPlan, config: SFTConfig, rows: Rows) -> BatchPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class MetricsCallback(SFTCallback):
             line["tokens_per_s"] = round(float(logs["num_tokens"]) / self.stepping_s, 1)
         append_line(self.metrics, json.dumps(line))
         if "loss" in logs:
-            self.progress.update(loss=round(float(logs["loss"]), 4), tokens_per_s=line.get("tokens_per_s"))
+            self.progress.update(loss=_plain(round(float(logs["loss"]), 4)), tokens_per_s=line.get("tokens_per_s"))
             rate = f"  {line['tokens_per_s']:.0f} tokens/s" if "tokens_per_s" in line else ""
             say(f"step {state.global_step}/{state.max_steps}  loss {float(logs['loss']):.4f}{rate}")
         elif any(name in logs for name in _TOLD):
@@ -77,7 +78,10 @@ class MetricsCallback(SFTCallback):
 
 
 def _plain(value: Any) -> Any:
-    return round(value, 8) if isinstance(value, float) and value == value else (None if value != value else value)
+    """What JSON has a word for."""
+    if isinstance(value, float):
+        return round(value, 8) if math.isfinite(value) else None
+    return value
 
 
 class CheckpointCallback(SFTCallback):

@@ -15,7 +15,6 @@ from sftlib.artifacts.receipt import stage_receipt
 from sftlib.config.tree import SFTConfig
 from sftlib.data.rendering import Renderer, tokenizer_digest
 from sftlib.errors import InputError
-from sftlib.models.hardware import dtype_name, dtype_of
 from sftlib.models.loading import load_tokenizer, model_identity
 from sftlib.paths import ADAPTER_CONFIG, CellPaths
 
@@ -63,5 +62,5 @@ def _record(source: Path, folder: Path, config: SFTConfig, cell: str) -> Adapter
     return AdapterRecord(
         cell=cell, base=model_identity(config), prompt_sha256=Renderer(config, tokenizer).fingerprint(),
         tokenizer_sha256=tokenizer_digest(tokenizer), weights_sha256=weights,
-        dtype=dtype_name(dtype_of(config.model.dtype)),
+        dtype=config.model.dtype,  # by name: what `auto` is depends on the device, and this one predicts nothing
     )  # fmt: skip

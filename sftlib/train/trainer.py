@@ -229,7 +229,7 @@ class SFTTrainer:
         computed = self.batches.computed / self.batches.tokens
         # Batches by length begin with the longest: its surplus is no warm-up.
         warm_up = None if self.config.train.group_by_length else self.metering.warm_up_s
-        passes = self.metering.steps * self.config.train.gradient_accumulation
+        passes = self.metering.steps * self.batches.accumulation
         took = Took(passes, self.metering.stepping_s, warm_up)
         return performance(self.settled, model.config, rows, trainer.trained_tokens, took, computed)
 

@@ -43,6 +43,7 @@ THIN_RANKS = 45
 # A pass also does what does not grow with its tokens, in thousands of small calls: it takes as long as this many tokens
 # more (whole steps on a CPU, 140 to 690 tokens).
 PASS_TOKENS = 45
+_COUNT = 2  # of `effort`: what an earlier count called a rate is none of this one
 
 
 def effort(config: SFTConfig, shape: ModelShape, work: Work) -> float:
@@ -62,7 +63,7 @@ def kind_of(config: SFTConfig) -> dict[str, Any]:
         "dora": config.lora.dora, "activation_offload": config.train.activation_offload, "strategy": config.parallel.strategy,
         "checkpointing": config.train.gradient_checkpointing, "threads": config.train.threads,
         "cpu_products": config.model.cpu_products, "dtype": config.model.dtype, "precision": config.train.precision,
-        "kernels": config.train.kernels, "compile": config.train.compile,
+        "kernels": config.train.kernels, "compile": config.train.compile, "count": _COUNT,
     }  # fmt: skip
 
 

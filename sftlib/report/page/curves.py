@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 from sftlib.metrics.convergence import judge
@@ -49,11 +50,12 @@ def _verdicts(curves: dict[str, dict[str, Curve]]) -> str:
 
 
 def _chart(numbers: Numbers, key: str, curves: dict[str, dict[str, Curve]]) -> str:
-    shown = {
+    thinned = {
         cell: _thin(quantities[key])
         for cell, quantities in curves.items()
         if len(quantities.get(key, ())) > 1 and cell in numbers.pictured()
     }
+    shown = {cell: curve for cell, curve in thinned.items() if curve}
     steps = [step for curve in shown.values() for step, _ in curve]
     values = [value for curve in shown.values() for _, value in curve]
     if not steps:
@@ -71,6 +73,10 @@ def _chart(numbers: Numbers, key: str, curves: dict[str, dict[str, Curve]]) -> s
 
 
 def _thin(curve: Curve) -> Curve:
+    """What can be drawn of it; a loss that was no number is told in words."""
+    curve = [point for point in curve if math.isfinite(point[1])]
+    if not curve:
+        return []
     step = max(1, len(curve) // MOST_POINTS)
     return [*curve[:-1:step], curve[-1]]
 

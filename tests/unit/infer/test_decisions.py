@@ -129,7 +129,7 @@ def test_nothing_is_fitted_to_scores_that_are_no_numbers(
 ) -> None:
     run = experiment(tmp_path, tiny_model, **predict)
     monkeypatch.setattr(Predictor, "answers", lambda self, samples: [FAILED] * len(samples))
-    with pytest.raises(InputError, match=f"predict.{next(iter(predict))} = "):
+    with pytest.raises(InputError, match=f"predict.{next(iter(predict))} = .*scores are no numbers"):
         predict_shards(run, "baseline", [0], SILENT)
 
 

@@ -6,10 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from jobs import estimate
 from jobs.estimate import Estimate, estimates
 from jobs.proposal import Proposal, propose
+from sftlib.config.estimate.lengths import Lengths
 from sftlib.config.load import load_experiment
+from sftlib.config.tree import SFTConfig
 from sftlib.paths import RunPaths
 
 LLAMA = {
@@ -79,3 +83,24 @@ def test_what_earlier_trainings_counted_is_looked_up_once_for_cells_alike(
     assert [one.to_json() for one in together] == [one.to_json() for one in alone(proposal, tmp_path / "runs")]
     assert [one.is_counted for one in together] == [True] * 16 + [False] * 16  # another tokenizer counts otherwise
     assert len({one.tokens for one in together}) == 4  # the tokenizer, and the prompt
+
+
+@pytest.mark.parametrize(
+    ("train", "passes"),
+    [
+        ({"gradient_accumulation": 4}, 400),
+        ({"packing": True, "max_length": 1000}, 8000 * 80 / 1000 / 2),  # two full rows at once
+        ({"tokens_per_batch": 4000, "max_length": 1000}, 8000 * 80 / 4000),
+        ({"packing": True, "max_length": 1000, "max_steps": 100, "gradient_accumulation": 4}, 400),
+    ],
+)
+def test_passes_are_those_of_full_rows_where_rows_are_filled(train: dict, passes: float) -> None:
+    config = SFTConfig.model_validate({"train": {"batch_size": 2, **train}})
+    assert estimate._passes(config, Lengths(80.0, 100, 2.0), 8000 * 80, 100) == passes
+
+
+def test_a_step_behind_one_beginning_is_cut_as_the_trainer_cuts_it() -> None:
+    config = SFTConfig.model_validate({"train": {"batch_size": 2, "gradient_accumulation": 4}})
+    assert estimate._passes(config, Lengths(500.0, 520, 2.0, shared=440), 10**6, 100) == 100
+    assert estimate._passes(config, Lengths(500.0, 520, 2.0, shared=300), 10**6, 100) == 200
+    assert estimate._passes(config, Lengths(500.0, 520, 2.0, shared=20), 10**6, 100) == 400, "it gains too little"

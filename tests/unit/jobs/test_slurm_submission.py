@@ -82,6 +82,16 @@ def test_what_is_in_the_queue_is_not_submitted_again() -> None:
     assert to_submit(planned, {"train/a": "7", "predict/a/0-1": "8", "merge": "9"}) == []
 
 
+def test_no_token_cache_is_filled_for_a_copy_while_trainings_are_in_the_queue() -> None:
+    learnt = SFTConfig.model_validate({"cluster": {"scheduler": "slurm"}})
+    copied = learnt.model_copy(update={"lora": learnt.lora.model_copy(update={"adapter": "/adapters/b"})})
+    need = full_need([Cell("a"), Cell("b")], 2)
+    planned = plan_elements(Path("/runs/x"), learnt, need, {"a": learnt, "b": copied}.__getitem__)
+    new = {element.id for element in to_submit(planned, {"train/a": "7"})}
+    assert "prepare" not in new and "train/b" in new
+    assert "prepare" in {element.id for element in to_submit(planned, {"train/b": "7"})}
+
+
 class Cell:
     def __init__(self, name: str) -> None:
         self.id, self.is_baseline = name, False

@@ -478,7 +478,7 @@ def test_a_model_that_gave_no_numbers_is_named() -> None:
         "unlabelled": 0,
     }
     (note,) = answer_notes(SFTConfig(), {"r4": {**cell, "scores": None}})
-    assert (
-        str(note)
-        == "r4: 3 records for which the model gave no numbers (counted as unparsed; has its training diverged?)"
+    assert str(note) == (
+        "r4: 3 records that the engine could not answer (counted as unparsed; the model gave no numbers (has its training "
+        "diverged?), or the engine broke off)"
     )

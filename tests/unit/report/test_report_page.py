@@ -204,3 +204,15 @@ def test_of_many_cells_the_best_are_shown_in_detail_and_it_says_so(tmp_path: Pat
     listed = {tuple(marked.key[:2]) for marked in read_page(page).marked if marked.key[0] == "comparisons"}
     assert len(listed) == len(metrics["comparisons"]), "each comparison has its line"
     assert len(page) < 3_000_000
+
+
+def test_a_loss_that_is_no_number_is_told_and_not_drawn(tmp_path: Path) -> None:
+    run = make_run(tmp_path, make_world(20), 1)
+    losses = [*(2.0 - step / 20 for step in range(20)), *[None] * 20]
+    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(losses)]
+    run.paths.cell("r4").metrics.write_text("\n".join(lines) + "\n")
+    merge_run(run)
+    page = run.paths.report.html.read_text()
+    drawn = re.findall(r'<polyline class="path [^>]*points="([^"]*)"', page)
+    assert drawn and not any("nan" in points for points in drawn)
+    assert "diverged since step 20" in page

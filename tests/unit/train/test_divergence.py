@@ -15,7 +15,7 @@ from sftlib.errors import BAD_CONFIG, DivergedError
 from sftlib.metrics.convergence import judge
 from sftlib.paths import CellPaths
 from sftlib.train.callbacks import SFTCallback
-from sftlib.train.divergence import check_weights
+from sftlib.train.divergence import DivergenceCallback, check_weights
 from sftlib.train.resuming import last_checkpoint
 from tests.posts import write_experiment
 
@@ -60,6 +60,24 @@ def test_it_is_told_also_where_only_the_last_step_did_it(tiny_model: Path, tmp_p
     assert not cell.adapter.exists() and getattr(last_checkpoint(cell.checkpoints), "name", "") == "checkpoint-5"
 
 
+def test_with_fp16_a_single_log_without_numbers_is_got_over(tmp_path: Path) -> None:
+    """Its filter leaves out what is no number: a mean of nothing is 0, beside a gradient that is none."""
+    callback, args = (
+        DivergenceCallback(sftlib.SFTConfig()),
+        SimpleNamespace(logging_nan_inf_filter=True, output_dir=str(tmp_path)),
+    )
+
+    def log(step: int, **logs: float) -> None:
+        callback.on_log(args, SimpleNamespace(global_step=step, max_steps=9), None, logs)
+
+    log(1, loss=0.0, grad_norm=float("nan"))
+    log(2, loss=0.7, grad_norm=float("inf"))  # some of its steps were dropped
+    log(3, loss=0.0, grad_norm=0.0)  # nothing left to learn
+    log(4, loss=0.0, grad_norm=float("nan"))
+    with pytest.raises(DivergedError, match=r"step 5 of 9 is no number \(at step 3 it was one\)"):
+        log(5, loss=0.0, grad_norm=float("inf"))
+
+
 def test_its_curve_says_so(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps({"step": i, "loss": 1.0 if i < 40 else None}) + "\n" for i in range(60)))
@@ -67,7 +85,14 @@ def test_its_curve_says_so(tmp_path: Path) -> None:
 
 
 def test_weights_that_an_engine_gathered_are_looked_at(tmp_path: Path) -> None:
-    model, config = SimpleNamespace(parameters=lambda: []), sftlib.SFTConfig()
-    check_weights(model, {"a": torch.ones(2), "packed": torch.ones(2, dtype=torch.uint8)}, config, tmp_path, 1)
+    model, config = (
+        torch.nn.ModuleDict({"base": torch.nn.Linear(2, 2), "lora": torch.nn.Linear(2, 2)}),
+        sftlib.SFTConfig(),
+    )
+    model["base"].requires_grad_(False)
+    broken = torch.full((2, 2), torch.inf)
+    check_weights(model, {"base.weight": broken, "lora.weight": torch.ones(2, 2)}, config, tmp_path, 1)
     with pytest.raises(DivergedError):
-        check_weights(model, {"a": torch.tensor([1.0, torch.inf])}, config, tmp_path, 1)
+        check_weights(model, {"lora.weight": broken}, config, tmp_path, 1)
+    with pytest.raises(DivergedError):
+        check_weights(model, {"of_another_name": broken}, config, tmp_path, 1)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.missing import standings
+from jobs.rows import _elements
 from sftlib.__main__ import main
 from sftlib.artifacts.adapters import read_adapter_record
 from sftlib.config.cells import result_settings
@@ -94,6 +96,23 @@ def test_an_adapter_from_elsewhere_answers_and_is_reported(home: Path, tmp_path:
     tables = [cell["confusion"]["counts"] for cell in report["cells"].values()]
     assert all(sum(map(sum, table)) == 4 for table in tables)
     assert report["comparisons"] and json.loads(folder.summary.read_text())["taken_over"] == str(home / "adapter")
+
+
+def test_what_number_type_it_answers_in_is_settled_where_it_answers(home: Path, tmp_path: Path) -> None:
+    """The job that copies it has no GPU, whose types may be others."""
+    for name in ("float16", "auto"):
+        file = write(home, f"type-{name}", "lora: {adapter: adapter}\n")
+        file.write_text(file.read_text().replace("float32", name))
+        run = open_target(file, [], tmp_path)
+        assert main(["train", str(run.paths.root)]) == 0
+        assert getattr(read_adapter_record(run.paths.cell("main").adapter), "dtype", None) == name
+
+
+def test_status_names_what_a_copy_asks_for(home: Path, tmp_path: Path) -> None:
+    further = "train: {enabled: false}\nsweep: {list: [{id: a, lora.adapter: adapter}]}\n"
+    run = open_target(write(home, "seven", further), [], tmp_path)
+    standing = next(standing for standing in standings(run, deep=False) if standing.cell == "a")
+    assert _elements(run, standing)[0].setting == "cluster.prepare"
 
 
 def test_one_of_ours_is_held_to_what_it_was_trained_with(home: Path, tmp_path: Path) -> None:
