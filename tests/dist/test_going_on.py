@@ -9,7 +9,9 @@ import signal
 from pathlib import Path
 
 import pytest
+import yaml
 
+from benchmarks.hanging import wait_for
 from benchmarks.killed_training import TOLERANCE, Training, difference, kill_a_rank
 from benchmarks.parallel import write_experiment
 from sftlib.errors import STOP_VARIABLE
@@ -55,3 +57,15 @@ def stop(training: Training, way: str, step: int, folder: Path) -> None:
     assert last == max(training.losses()), "nothing was trained after the checkpoint"
     assert last < STEPS and last >= asked_at
     assert not training.cell.summary.exists()
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_training_that_diverges_ends_on_all_ranks(experiment: Path, tmp_path: Path, strategy: str) -> None:
+    values = yaml.safe_load(experiment.read_text())
+    path = experiment.with_name("wild.yaml")
+    path.write_text(yaml.safe_dump({**values, "train": {**values.get("train", {}), "learning_rate": 1e30}}))
+    wild = Training(tmp_path / "wild", path, strategy, 12)
+    (code,) = wait_for([wild.start()], tmp_path / "wild" / "log", 300)
+    assert code == 1, wild.log()
+    assert "is no number (at step" in wild.log() and "lower train.learning_rate = 1e+30" in wild.log()
+    assert not wild.cell.summary.exists() and not wild.cell.adapter.exists()
