@@ -38,8 +38,9 @@ def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
 
 
 # The two products of an adapted matrix are so thin that they wait for memory: they take as long as this many ranks more
-# would at the base's rate (whole steps on a CPU, ranks from 1 to 128).
-THIN_RANKS = 45
+# would, and a rank as long as so many at the base's rate (whole steps on a CPU, ranks from 1 to 128).
+THIN_RANKS = 35
+RANK_WEIGHT = 1.25
 # A pass also does what does not grow with its tokens, in thousands of small calls: it takes as long as this many tokens
 # more (whole steps on a CPU, 140 to 690 tokens).
 PASS_TOKENS = 45
@@ -52,7 +53,8 @@ def effort(config: SFTConfig, shape: ModelShape, work: Work) -> float:
     count = flops(config, shape, work)
     if not config.lora.enabled:
         return count
-    return count + 6 * work.tokens * shape.adapter_size(config.lora.target_modules, THIN_RANKS)
+    thin = RANK_WEIGHT * shape.adapter_size(config.lora.target_modules, THIN_RANKS)
+    return count + 6 * work.tokens * (thin + (RANK_WEIGHT - 1) * trainable_parameters(config, shape))
 
 
 def kind_of(config: SFTConfig) -> dict[str, Any]:
