@@ -115,12 +115,13 @@ def _estimate(
     lengths = lengths.scaled(ratio or 1.0)
     device, name = device_of(config.cluster.device, config.cluster.scheduler)
     config, memory = _memory(config, shape, lengths, device)
-    rows = proposal.steps(cell) * effective_batch(config)
+    steps = proposal.steps(cell)
+    rows = steps * effective_batch(config)
     if _fills_rows(config):
         rows = round(config.train.epochs * proposal.sizes["train"])  # records, however many share a row
     tokens = round(rows * lengths.mean)
     history = measured_rate(trainings, name, kind_of(config))
-    work = _work(config, lengths, tokens, proposal.steps(cell))
+    work = _work(config, lengths, tokens, steps)
     seconds = _seconds(config, shape, work, tokens, device, history)
     error = history.spread if history and history.count > 1 else _NO_HISTORY_ERROR
     return Estimate(
