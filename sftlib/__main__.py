@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+from sftlib.artifacts.processes import write_lines_whole
 from sftlib.errors import guard
 
 # Command -> the module that owns it. Only the chosen one is imported.
@@ -69,4 +70,5 @@ def _quiet() -> None:
 
 
 if __name__ == "__main__":
+    write_lines_whole()
     sys.exit(main())

@@ -1,8 +1,9 @@
-"""A process named so that it is not mistaken for a later one with the same pid: pid, start time, host."""
+"""What processes that work beside each other need: a name that no later process has (pid, start time, host), whole lines."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import socket
@@ -68,6 +69,14 @@ def die_with_parent() -> None:
             import ctypes
 
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def write_lines_whole() -> None:
+    """One write a line: processes share a log, and unbuffered output (PYTHONUNBUFFERED, as in every element) writes a
+    line and its end apart, with another process's line between them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
+from sftlib.artifacts.processes import write_lines_whole
 from sftlib.artifacts.ranks import local_rank
 from sftlib.errors import NODES_VARIABLE, UNHEALTHY_NODE, UnhealthyNodeError, guard
 
@@ -86,4 +87,5 @@ def _try_here() -> None:
 
 
 if __name__ == "__main__":
+    write_lines_whole()
     sys.exit(guard(_try_here))

@@ -5,6 +5,7 @@ import time
 
 import torch.distributed as dist
 
+from sftlib.artifacts.processes import write_lines_whole
 from sftlib.errors import UnhealthyNodeError, guard
 from sftlib.train import links
 
@@ -26,4 +27,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    write_lines_whole()
     sys.exit(guard(main))
