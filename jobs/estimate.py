@@ -13,7 +13,7 @@ from jobs import machine
 from jobs.proposal import Proposal
 from jobs.tables import duration, table
 from sftlib.artifacts.host import cpu_model, has_cpu_bfloat16
-from sftlib.config.batching import WORTH, merged_accumulation
+from sftlib.config.batching import merged_accumulation
 from sftlib.config.cells import Cell
 from sftlib.config.estimate.compute import Work, effort, expected_rate, flops, kind_of, share_of_linear
 from sftlib.config.estimate.devices import Device, device_named
@@ -185,7 +185,7 @@ def _passes(config: SFTConfig, lengths: Lengths, tokens: int, steps: int) -> flo
     if _fills_rows(config):
         return tokens / _load(config, lengths).tokens
     share, accumulation = computed_share(config, lengths), train.gradient_accumulation
-    if train.shared_prefix == "on" or share * WORTH <= 1:
+    if train.shared_prefix == "on" or share < 1:
         step_tokens = train.batch_size * accumulation * lengths.mean * share
         accumulation = merged_accumulation(accumulation, step_tokens, train.batch_size * lengths.longest)
     return steps * accumulation * config.parallel.world_size

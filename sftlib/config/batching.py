@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MIN_SHARED = 16  # tokens: below this a copy is cheaper than one more stretch for the attention
 WORTH = 1.1  # shared beginnings, and on a GPU another attention kernel, have to gain at least this much
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sftlib.data.layout import MIN_SHARED, lay_out
+from sftlib.config.batching import MIN_SHARED
+from sftlib.data.layout import lay_out
 from sftlib.data.rendering import IGNORED
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sftlib.config.batching import MIN_SHARED
 from sftlib.data.rendering import IGNORED
 
 Ints = npt.NDArray[np.int64]
-MIN_SHARED = 16  # tokens: below this a copy is cheaper than one more stretch for the attention
 _MAX_DEPTH = 48
 
 

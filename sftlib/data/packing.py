@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sftlib.data.layout import MIN_SHARED
+from sftlib.config.batching import MIN_SHARED
 from sftlib.data.rows import Rows
 from sftlib.errors import DataError
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sftlib.config.batching import MIN_SHARED, WORTH
 from sftlib.config.tree import SFTConfig
 
 CHARACTERS_A_TOKEN = 4.0
-_TURN_TOKENS = 5  # what a chat template puts around a turn
+_TURN_TOKENS, _OPENING_TOKENS = 5, 3  # what a chat template puts around a turn, and of it before the turn's text
 # What other templates put around question and answer, and how much of it before the question.
 _AROUND = {"plain": (1, 0), "instruction": (10, 4), "alpaca": (42, 36), "harmony": (80, 68)}
 
@@ -61,17 +62,21 @@ def _shared(config: SFTConfig, data_format: str) -> int:
 def _around(config: SFTConfig) -> tuple[int, int]:
     """Tokens of the template in a row, and those of them that stand before the question."""
     turns = 3 if config.prompt.system else 2
-    chat = turns * _TURN_TOKENS, (turns - 1) * _TURN_TOKENS
+    chat = turns * _TURN_TOKENS, (turns - 2) * _TURN_TOKENS + _OPENING_TOKENS
     return _AROUND.get(config.prompt.template, chat)
 
 
 def computed_share(config: SFTConfig, lengths: Lengths) -> float:
-    """Of a record's tokens, how many are computed where the records of a step stand behind one copy of their beginning."""
-    train = config.train
-    if train.shared_prefix == "off" or train.layout == "padded":
+    """Of a record's tokens, how many are computed: fewer where the records of a step stand behind one copy of their
+    beginning, which a training chooses by the same measure."""
+    train, attention = config.train, config.model.attention
+    if train.shared_prefix == "off" or train.layout == "padded" or attention.startswith("flash_attention"):
+        return 1.0
+    if lengths.shared < MIN_SHARED:
         return 1.0
     records = train.batch_size * train.gradient_accumulation
-    return 1 - lengths.shared / lengths.mean * (1 - 1 / records)
+    share = 1 - lengths.shared / lengths.mean * (1 - 1 / records)
+    return share if train.shared_prefix == "on" or share * WORTH <= 1 else 1.0
 
 
 def _row(fields: dict[str, Any], config: SFTConfig, data_format: str) -> tuple[int, int]:

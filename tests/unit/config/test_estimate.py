@@ -11,7 +11,7 @@ import pytest
 from sftlib.config.estimate.compute import Work, effort, flops, kind_of
 from sftlib.config.estimate.devices import device_named
 from sftlib.config.estimate.history import counted_tokens, measured_rate, read_trainings
-from sftlib.config.estimate.lengths import estimate_lengths
+from sftlib.config.estimate.lengths import Lengths, computed_share, estimate_lengths
 from sftlib.config.estimate.memory import Load, numbers_of, training_memory
 from sftlib.config.estimate.shape import shape_of
 from sftlib.config.tree import SFTConfig
@@ -230,3 +230,24 @@ def test_what_a_template_puts_around_is_counted_and_not_scaled() -> None:
     assert chat.scaled(ratio).shared == chat.around[1], "of which nothing is characters"
     assert chat.scaled(1.0) == chat
     assert chat.ratio_to(chat.around[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("shared", "sections", "share"),
+    [
+        (400, {}, 1 - 0.8 * 7 / 8),
+        (20, {}, 1.0),  # a training would not take it for so little
+        (20, {"train": {"shared_prefix": "on"}}, 1 - 0.04 * 7 / 8),
+        (15, {"train": {"shared_prefix": "on"}}, 1.0),  # nor does it hold so few tokens once
+        (400, {"train": {"shared_prefix": "off"}}, 1.0),
+        (400, {"train": {"layout": "padded"}}, 1.0),
+        (400, {"model": {"attention": "flash_attention_2"}}, 1.0),
+    ],
+)
+def test_shared_beginnings_are_counted_once_where_a_training_does_so(shared: int, sections: dict, share: float) -> None:
+    sections = {
+        "model": {},
+        **sections,
+        "train": {"batch_size": 8, "gradient_accumulation": 1, **sections.get("train", {})},
+    }
+    assert computed_share(config(**sections), Lengths(500.0, 520, 2.0, shared)) == pytest.approx(share)
