@@ -204,7 +204,7 @@ def _seconds(
     if history is None and device is None:
         return None
     if history:
-        alone = effort(config, shape, work) / history.rate
+        alone = effort(config, shape, work, on_gpu=device is not None) / history.rate
     else:
         alone = flops(config, shape, work) / expected_rate(config, device)  # type: ignore[arg-type] # one of the two is there
     linear = share_of_linear(config, shape, alone / max(1, tokens), work.mean_length)

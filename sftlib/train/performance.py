@@ -66,9 +66,10 @@ def _arithmetic(
     work = Work(tokens, tokens * share, rows.tokens / max(1, len(rows)), passes)
     count, device = flops(config, shape, work), device_named(_device_name())
     rate = count / took.seconds / config.parallel.world_size
+    spent = effort(config, shape, work, on_gpu=torch.cuda.is_available())
     mfu = round(rate / device.peak_flops, 4) if device and torch.cuda.is_available() else None
     return {
-        "flops": count, "flops_per_s": rate, "effort_per_s": effort(config, shape, work) / took.steady / config.parallel.world_size,
+        "flops": count, "flops_per_s": rate, "effort_per_s": spent / took.steady / config.parallel.world_size,
         "flops_per_token": round(count / tokens), "mfu": mfu,
     }  # fmt: skip
 

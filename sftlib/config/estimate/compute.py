@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sftlib.artifacts.host import has_cpu_bfloat16
 from sftlib.config import throughput
 from sftlib.config.estimate.devices import QUANTISED_SHARE, TYPICAL_SHARE, Device
-from sftlib.config.estimate.memory import trainable_parameters
+from sftlib.config.estimate.memory import numbers_of, trainable_parameters
 from sftlib.config.estimate.shape import ModelShape
 from sftlib.config.tree import SFTConfig
 
@@ -29,12 +30,16 @@ def flops(config: SFTConfig, shape: ModelShape, work: Work) -> float:
     Recomputation is not counted as work done, so that checkpointing lowers the share of the peak."""
     matrices = shape.layers * shape.active_layer_size
     head = shape.vocab * shape.hidden
-    attention = 2 * shape.layers * shape.query * work.mean_length  # forward: 2 products, causal: half of them
     passes = 2 if config.lora.enabled else 3
-    base = 2 * passes * (work.tokens * matrices + work.positions * head) + 3 * work.tokens * attention
+    base = 2 * passes * (work.tokens * matrices + work.positions * head) + _attention(shape, work)
     if not config.lora.enabled:
         return base
     return base + 6 * work.tokens * trainable_parameters(config, shape)
+
+
+def _attention(shape: ModelShape, work: Work) -> float:
+    forward = 2 * shape.layers * shape.query * work.mean_length  # a token: 2 products, causal: half of them
+    return 3 * work.tokens * forward
 
 
 # The two products of an adapted matrix are so thin that they wait for memory: they take as long as this many ranks more
@@ -43,14 +48,20 @@ THIN_RANKS = 35
 RANK_WEIGHT = 1.25
 # A pass also does what does not grow with its tokens, in thousands of small calls: it takes as long as this many tokens
 # more (whole steps on a CPU, 140 to 690 tokens).
-PASS_TOKENS = 45
-_COUNT = 2  # of `effort`: what an earlier count called a rate is none of this one
+PASS_TOKENS = 30
+# On a CPU attention is made of small products and of exponentials: in float32, where the layers' large products run four
+# times as fast, that shows; in bfloat16 attention takes as long for short records as for long ones (36 to 460 tokens).
+CPU_FLOAT32_ATTENTION = 4
+_FLOAT32 = 4  # bytes
+_COUNT = 3  # of `effort`: what an earlier count called a rate is none of this one
 
 
-def effort(config: SFTConfig, shape: ModelShape, work: Work) -> float:
+def effort(config: SFTConfig, shape: ModelShape, work: Work, *, on_gpu: bool) -> float:
     """`flops` as they take time: what trainings of one kind need is in proportion to it."""
     work = replace(work, tokens=work.tokens + PASS_TOKENS * work.passes)
     count = flops(config, shape, work)
+    if not on_gpu and numbers_of(config, on_gpu=False, has_bfloat16=has_cpu_bfloat16()).activation == _FLOAT32:
+        count += (CPU_FLOAT32_ATTENTION - 1) * _attention(shape, work)
     if not config.lora.enabled:
         return count
     thin = RANK_WEIGHT * shape.adapter_size(config.lora.target_modules, THIN_RANKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,11 +150,11 @@ def test_thin_products_take_more_time_than_their_operations() -> None:
 
     def taken(**lora) -> float:
         chosen = config(lora={"target_modules": "all-linear", **lora})
-        return effort(chosen, shape, work) / flops(chosen, shape, work)
+        return effort(chosen, shape, work, on_gpu=True) / flops(chosen, shape, work)
 
     def surplus(rank: int) -> float:
         chosen = config(lora={"target_modules": "all-linear", "r": rank})
-        return (effort(chosen, shape, work) - flops(chosen, shape, work)) / rank
+        return (effort(chosen, shape, work, on_gpu=True) - flops(chosen, shape, work)) / rank
 
     assert surplus(4) > surplus(64) > surplus(256) > 0, "of a rank: the thinner, the longer it waits"
     assert 1 < taken(r=4, target_modules=["q_proj", "v_proj"]) < taken(r=4), "fewer matrices wait"
@@ -164,10 +165,24 @@ def test_many_small_passes_take_more_time_than_few_large_ones() -> None:
     shape, chosen = shape_of(LLAMA_8B), config(lora={"target_modules": "all-linear"})
 
     def taken(passes: float) -> float:
-        return effort(chosen, shape, Work(1e6, 0, 1000, passes)) / effort(chosen, shape, Work(1e6, 0, 1000))
+        work = Work(1e6, 0, 1000)
+        return effort(chosen, shape, replace(work, passes=passes), on_gpu=True) / effort(
+            chosen, shape, work, on_gpu=True
+        )
 
     assert 1 < taken(250) < 1.02 < 1.1 < taken(4000), "4,000 tokens in a pass, and 250"
     assert flops(chosen, shape, Work(1e6, 0, 1000, 4000)) == flops(chosen, shape, Work(1e6, 0, 1000)), "no more is done"
+
+
+def test_attention_on_a_cpu_takes_more_time_in_float32() -> None:
+    shape = shape_of(LLAMA_8B)
+
+    def surplus(length: float, *, dtype: str = "float32", on_gpu: bool = False) -> float:
+        chosen, work = config(model={"dtype": dtype}), Work(1e6, 0, length)
+        return effort(chosen, shape, work, on_gpu=on_gpu) - effort(chosen, shape, work, on_gpu=True)
+
+    assert surplus(1000) == pytest.approx(10 * surplus(100)) and surplus(100) > 0
+    assert surplus(1000, dtype="bfloat16") == surplus(1000, on_gpu=True) == 0
 
 
 def test_tokens_are_those_that_a_training_on_the_same_records_counted(tmp_path: Path) -> None:
