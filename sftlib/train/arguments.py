@@ -44,9 +44,8 @@ def training_arguments(
         activation_offloading=train.activation_offload,
         logging_steps=train.logging_steps,
         logging_first_step=True,
-        logging_nan_inf_filter=precision[
-            "fp16"
-        ],  # its loss scale drops such steps; else a loss that is none is told (divergence.py)
+        # The loss scale of fp16 drops such steps; else a loss that is no number is told (divergence.py).
+        logging_nan_inf_filter=precision["fp16"],
         disable_tqdm=True,  # our own progress; two bars on one line are none
         report_to=reported_to(config),
         project=config.name,
